@@ -1,0 +1,74 @@
+"""Named tensors that live side by side in one flat buffer.
+
+One buffer makes a pull one copy and an optimizer step one fused kernel call; the names stay, because
+they are what checkpoints, gradients and people speak of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class Parameters:
+    """float32 tensors by name, each a view of `flat` [N]."""
+
+    def __init__(self, shapes: Shapes, flat: torch.Tensor | None = None) -> None:
+        self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
+        size = sum(_size(shape) for shape in self.shapes.values())
+        self.flat = torch.zeros(size) if flat is None else flat
+        if self.flat.shape != (size,):
+            raise ValueError(f"a flat buffer of {size} elements is needed, not of shape {tuple(self.flat.shape)}")
+        self.views = split(self.flat, self.shapes)
+
+    @classmethod
+    def of_module(cls, module: torch.nn.Module) -> Parameters:
+        """Moves a module's parameters into one flat buffer (on their device) and makes them views of it."""
+        named = dict(module.named_parameters())
+        device = next(iter(named.values())).device
+        shapes = {name: tuple(p.shape) for name, p in named.items()}
+        flat = torch.cat([p.detach().reshape(-1).float() for p in named.values()]).to(device)
+        parameters = cls(shapes, flat)
+        for name, p in named.items():
+            p.data = parameters.views[name]
+        return parameters
+
+    def clone(self) -> Parameters:
+        """A private copy on the CPU."""
+        return Parameters(self.shapes, self.flat.detach().cpu().clone())
+
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Copies named tensors in. Raises ValueError when names or shapes differ."""
+        differing = differences(self.shapes, {name: tuple(t.shape) for name, t in tensors.items()})
+        if differing:
+            raise ValueError("; ".join(differing))
+        for name, tensor in tensors.items():
+            self.views[name].copy_(tensor)
+
+
+def split(flat: torch.Tensor, shapes: Shapes) -> dict[str, torch.Tensor]:
+    """Views of `flat` [N] by name, in the order of `shapes`."""
+    views, start = {}, 0
+    for name, shape in shapes.items():
+        views[name] = flat[start : start + _size(shape)].view(shape)
+        start += _size(shape)
+    return views
+
+
+def differences(wanted: Shapes, found: Shapes) -> list[str]:
+    """In words, how two sets of names and shapes differ; empty when they do not."""
+    words = [f"{name} is missing" for name in wanted if name not in found]
+    words += [f"{name} is not known" for name in found if name not in wanted]
+    words += [
+        f"{name} is {list(found[name])}, not {list(wanted[name])}"
+        for name in wanted
+        if name in found and tuple(found[name]) != tuple(wanted[name])
+    ]
+    return words
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    return int(torch.Size(shape).numel())
