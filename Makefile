@@ -1,0 +1,47 @@
+# make setup   build the environment in .venv (quick when nothing changed)
+# make train   train; flags in ARGS: make train ARGS="--env Pong-v4 --workers 4"
+# make test    the tests; options in ARGS: make test ARGS="-k live -x"
+# make slow    the tests that train to a score
+# make check   linter, types and tests
+# make tmux    trainer, status and TensorBoard in one tmux session; flags in A3C_ARGS
+# make clean   remove .venv and caches; runs under checkpoints/ stay
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TMUX_SESSION := tmux -L a3c -f tmux.conf
+
+.PHONY: setup train test slow check tmux clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or \
+		sys.exit("error: Python 3.11 or newer is needed; name one: make setup PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+train: setup
+	$(BIN)/python run.py $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+slow: setup
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(ARGS)
+
+tmux:
+	@$(TMUX_SESSION) has-session -t a3c 2>/dev/null || $(TMUX_SESSION) new-session -d
+	@if [ -t 1 ]; then env -u TMUX $(TMUX_SESSION) attach-session -t a3c; \
+		else echo "the session runs; look at it with: tmux -L a3c attach"; fi
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
