@@ -52,7 +52,11 @@ def iqm(scores: np.ndarray) -> np.ndarray:
 
 
 def bootstrap(
-    scores: Sequence[float], statistic: Statistic, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+    scores: Sequence[float],
+    statistic: Statistic,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> Interval:
     """Percentile bootstrap interval of a statistic (Efron 1979): the quantiles (1 -+ confidence) / 2 of
     the statistic over `resamples` draws of n scores with replacement. The same seed gives the same bounds."""
