@@ -1,0 +1,320 @@
+"""How a run looks: a live view on a terminal, one plain line every few seconds anywhere else.
+
+Both are drawn from the status dictionary that `status.json` holds, so `a3c status` shows the same. A view
+never hurts the run it shows: when its stream breaks (a closed pipe, a full disk), output is dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+Status = Mapping[str, Any]
+
+STOP_HINT = "Ctrl-C saves and stops; again aborts"
+_STYLES = {
+    "running": "green", "starting": "yellow", "stopping": "yellow", "backoff": "yellow",
+    "failed": "bold red", "died": "bold red", "fatal": "bold red",
+}  # fmt: skip
+_CONTROL_CODES = {code: None for code in (*range(32), 127) if chr(code) not in "\n\t"}
+
+
+class View(Protocol):
+    """Shows a run while it goes on."""
+
+    def update(self, status: Status) -> None:
+        """Shows how the run is now."""
+        ...
+
+    def message(self, text: str) -> None:
+        """Shows a line that stays, such as a warning."""
+        ...
+
+    def close(self) -> None:
+        """Leaves the terminal as it was, the last state still on it."""
+        ...
+
+
+def make_view(stream: TextIO, every_s: float = 10.0) -> View:
+    """The live view when `stream` is a terminal, else plain lines at least `every_s` seconds apart."""
+    return LiveView(stream) if is_terminal(stream) else PlainView(stream, every_s)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether `stream` can move its cursor."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+
+
+class PlainView:
+    """One line every `every_s` seconds and at each change of state, without control codes."""
+
+    def __init__(self, stream: TextIO, every_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = UnbreakableStream(stream)
+        self._every_s = every_s
+        self._clock = clock
+        self._due = 0.0
+        self._state = ""
+
+    def update(self, status: Status) -> None:
+        now = self._clock()
+        if now >= self._due or status.get("state") != self._state:
+            self._due = now + self._every_s
+            self._state = str(status.get("state"))
+            self.message(plain_line(status))
+
+    def message(self, text: str) -> None:
+        self._stream.write(_printable(text) + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        self._stream.give_up_if_broken()
+
+
+class LiveView:
+    """A table that redraws itself in place, at each update."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = UnbreakableStream(stream)
+        self._console = make_console(self._stream, terminal=True)
+        self._live = Live(console=self._console, auto_refresh=False)
+
+    def update(self, status: Status) -> None:
+        if not self._live.is_started:
+            self._live.start()
+        self._live.update(panel(status, self._console.height), refresh=True)
+
+    def message(self, text: str) -> None:
+        self._console.print(Text(_printable(text)))
+
+    def close(self) -> None:
+        self._live.stop()
+        self._stream.give_up_if_broken()
+
+
+class UnbreakableStream:
+    """A text stream whose reader may go away and whose disk may fill: what cannot be written is dropped."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._broken = False
+
+    @property
+    def encoding(self) -> str:
+        return self._stream.encoding or "utf-8"
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        try:
+            self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
+            self._broken = False
+        except (OSError, ValueError):  # ValueError: the stream was closed
+            self._broken = True
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._broken = True
+
+    def give_up_if_broken(self) -> None:
+        """Sends what is still buffered to nowhere, or Python would fail on it when it exits."""
+        self.flush()
+        if self._broken and not self._stream.closed:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+
+def make_console(stream: Any, terminal: bool) -> Console:
+    """A rich console; colour only on a terminal, and not when NO_COLOR is set."""
+    width = None if terminal else 100
+    return Console(file=stream, force_terminal=terminal, width=width, highlight=False, emoji=False)
+
+
+# ---------------------------------------------------------------------------------------------------
+# One line
+
+
+def plain_line(status: Status) -> str:
+    """All key numbers of a run in one line."""
+    when = str(status.get("updated") or "")[:19].replace("T", " ")
+    workers = status.get("workers") or []
+    running = sum(worker.get("state") == "running" for worker in workers)
+    parts = [
+        f"{when} {status.get('state', 'unknown')}".strip(),
+        _steps(status),
+        f"{_rate(status.get('steps_per_second'))} steps/s",
+        f"score {_score(_evaluator(status).get('last_score'))} best {_score(status.get('best_score'))}",
+        f"return {_score(status.get('last_return'))}",
+        f"workers {running}/{len(workers)}",
+        f"elapsed {duration(status.get('elapsed_s'))}",
+    ]
+    if status.get("eta_s") is not None:
+        parts.append(f"eta {duration(status['eta_s'])}")
+    return "  ".join(parts)
+
+
+def _steps(status: Status) -> str:
+    text = f"{count(status.get('steps'))} steps"
+    if status.get("progress") is not None:
+        text += f" ({100 * status['progress']:.1f}%)"
+    return text
+
+
+# ---------------------------------------------------------------------------------------------------
+# A screen
+
+
+def panel(status: Status, height: int = 0) -> RenderableType:
+    """Everything about a run; workers that do not fit into `height` lines are summed up (0: no limit)."""
+    parts: list[RenderableType] = [_heading(status)]
+    if status.get("progress") is not None:
+        parts.append(_progress(status))
+    parts += [_facts(status), _workers(status, max(3, height - 14) if height else 0)]
+    if status.get("message"):
+        parts.append(Text(_printable(str(status["message"])), style="yellow"))
+    if status.get("state") in ("starting", "running"):
+        parts.append(Text(STOP_HINT, style="dim"))
+    return Group(*parts)
+
+
+def _heading(status: Status) -> Text:
+    preset = f" (preset {status['preset']})" if status.get("preset") else ""
+    text = Text(f"{status.get('env', '?')} {status.get('algo', '')}{preset}  ", style="bold")
+    text.append(str(status.get("state", "unknown")), style=_style(status.get("state")))
+    return text.append(f"  {status.get('run_dir', '')}", style="not bold")
+
+
+def _progress(status: Status) -> Table:
+    line = Table.grid(padding=(0, 1))
+    line.add_row(
+        ProgressBar(total=1.0, completed=status["progress"], width=40, complete_style="green"),
+        f"{100 * status['progress']:.1f}%",
+        f"eta {duration(status.get('eta_s'))}",
+    )
+    return line
+
+
+def _facts(status: Status) -> Table:
+    evaluator = _evaluator(status)
+    goal = f" of {count(status['max_steps'])}" if status.get("max_steps") else ""
+    memory = status.get("memory_bytes")
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    rows = {
+        "progress": f"{count(status.get('steps'))} steps{goal}, {count(status.get('frames'))} frames, "
+        f"{count(status.get('episodes'))} episodes in {duration(status.get('elapsed_s'))}",
+        "score": f"{_score(evaluator.get('last_score'))} {_at(evaluator.get('last_score_steps'))}, "
+        f"best {_score(status.get('best_score'))} {_at(status.get('best_score_steps'))}",
+        "training": f"mean return {_score(status.get('last_return'))}",
+        "speed": f"{_rate(status.get('steps_per_second'))} steps/s, "
+        f"{_rate(status.get('frames_per_second'))} frames/s",
+        "updates": f"{count(status.get('updates'))}, {count(status.get('rejected'))} refused, "
+        f"mean lag {_score(status.get('mean_lag'))}",
+        "memory": f"{memory / 2**30:.1f} GiB" if memory else "-",
+        "checkpoint": str(status.get("checkpoint") or "none yet"),
+    }
+    if status.get("tensorboard"):
+        rows["curves"] = str(status["tensorboard"])
+    for name, text in rows.items():
+        table.add_row(Text(name, style="dim"), Text(_printable(text)))
+    return table
+
+
+def _workers(status: Status, limit: int) -> Table:
+    """A line per process; the first `limit` workers when there are more (0: all)."""
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for name in ("process", "state", "doing"):
+        table.add_column(name)
+    for name in ("steps/s", "steps", "restarts"):
+        table.add_column(name, justify="right")
+    for name in ("device", "pid"):
+        table.add_column(name)
+    workers = status.get("workers") or []
+    shown = workers[:limit] if limit else workers
+    for worker in shown:
+        _add_process(table, f"worker {worker.get('id', '?')}", worker)
+    if len(shown) < len(workers):
+        rest = workers[len(shown) :]
+        running = sum(worker.get("state") == "running" for worker in rest)
+        table.add_row(f"{len(rest)} more", f"{running} running")
+    if _evaluator(status):
+        _add_process(table, "evaluator", _evaluator(status))
+    return table
+
+
+def _add_process(table: Table, name: str, process: Status) -> None:
+    state = str(process.get("state", "unknown"))
+    rate, steps = process.get("steps_per_second"), process.get("steps")
+    table.add_row(
+        name,
+        Text(state, style=_style(state)),
+        str(process.get("phase") or ""),
+        "" if rate is None else _rate(rate),
+        "" if steps is None else count(steps),
+        str(process.get("restarts") or 0),
+        str(process.get("device") or ""),
+        str(process.get("pid") or ""),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------
+# Words
+
+
+def duration(seconds: float | None) -> str:
+    """ "45 s", "12 m 03 s", "5 h 20 m" or "3 d 04 h"; "-" when not known."""
+    if seconds is None:
+        return "-"
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} m"
+    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+
+
+def count(number: float | None) -> str:
+    """A whole number with thousands separated; "-" when not known."""
+    return "-" if number is None else f"{int(number):,}"
+
+
+def _rate(number: float | None) -> str:
+    return "-" if number is None else f"{number:,.0f}"
+
+
+def _score(number: float | None) -> str:
+    return "-" if number is None else f"{number:,.1f}"
+
+
+def _at(steps: float | None) -> str:
+    return "" if steps is None else f"at {count(steps)} steps"
+
+
+def _evaluator(status: Status) -> Status:
+    return status.get("evaluator") or {}
+
+
+def _style(state: object) -> str:
+    return _STYLES.get(str(state).lower(), "")
+
+
+def _printable(text: str) -> str:
+    return text.translate(_CONTROL_CODES)
