@@ -56,7 +56,7 @@ def transition_model(env: gymnasium.Env[Any, Any], horizon: int | None = None) -
     raw: Any = env.unwrapped
     name = env.spec.id if env.spec else type(raw).__name__
     if not hasattr(raw, "P") or not hasattr(raw, "initial_state_distrib"):
-        raise UsageError(f"{name} has no transition table, so its exact values are unknown; score it by playing")
+        raise UsageError(f"{name} has no transition table, so no exact value; score it by playing")
     if getattr(raw, "fickle_passenger", False):
         raise UsageError(f"{name}: a fickle passenger is not in the transition table; score it by playing")
     if horizon is None:
@@ -73,7 +73,7 @@ def _read_table(table: Any, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarr
         for a, cell in enumerate(row):
             total = sum(probability for probability, *_ in cell)
             if abs(total - 1.0) > 1e-6:
-                raise UsageError(f"{name}: outcomes of state {s}, action {a} have probability {total:g}, not 1")
+                raise UsageError(f"{name}: outcomes of state {s}, action {a} add up to {total:g}, not 1")
             for k, (probability, successor, reward, terminated) in enumerate(cell):
                 successors[s, a, k] = successor
                 continuing[s, a, k] = 0.0 if terminated else probability

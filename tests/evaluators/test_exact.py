@@ -204,7 +204,7 @@ def test_environments_without_a_full_table_are_refused():
 def test_a_table_whose_probabilities_do_not_add_up_is_refused():
     env = gymnasium.make("FrozenLake-v1")
     env.unwrapped.P[3][1] = [(0.5, 2, 0, False)]
-    with pytest.raises(UsageError, match=r"state 3, action 1 have probability 0\.5, not 1"):
+    with pytest.raises(UsageError, match=r"state 3, action 1 add up to 0\.5, not 1"):
         transition_model(env)
     env.close()
 
