@@ -1,0 +1,179 @@
+"""Logs are readable by TensorBoard itself, and survive a disk that is full or gone."""
+
+import errno
+import itertools
+import json
+import os
+import shutil
+from collections import defaultdict
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from evaluators.writer import FIRST_PAUSE_S, GuardedFile, JsonLines, TensorBoard, forget_after, read_rows
+
+
+class FakeClock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """`full_disk(True)`: every write of more than 10 bytes stores 10 and then fails, as on a full disk."""
+    real_write, state = os.write, defaultdict(bool)
+
+    def write(descriptor, data):
+        if not state["full"] or not os.path.isfile(f"/proc/self/fd/{descriptor}"):
+            return real_write(descriptor, data)
+        if state["stumped"]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        state["stumped"] = True
+        return real_write(descriptor, data[:10])
+
+    monkeypatch.setattr(os, "write", write)
+    return lambda full: state.update(full=full, stumped=False)
+
+
+def load(folder):
+    accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    accumulator.Reload()
+    return accumulator
+
+
+def points(folder, tag):
+    return [(e.step, e.value) for e in load(folder).Scalars(tag)]
+
+
+def test_scalars_text_and_graph_are_read_back(tmp_path):
+    board = TensorBoard(tmp_path / "tb")
+    board.add_scalars({"eval/score_mean": 1.5, "loss/value": 0.25}, 10)
+    board.add_scalars({"eval/score_mean": 2.5}, 20)
+    board.add_text("config", "    lr 0.1")
+    board.add_graph(torch.nn.Linear(3, 2), (torch.zeros(1, 3),))
+    board.close()
+    events = load(tmp_path / "tb")
+    assert points(tmp_path / "tb", "eval/score_mean") == [(10, 1.5), (20, 2.5)]
+    assert points(tmp_path / "tb", "loss/value") == [(10, 0.25)]
+    assert events.Tags()["tensors"] == ["config/text_summary"]
+    assert b"lr 0.1" in events.Tensors("config/text_summary")[0].tensor_proto.string_val[0]
+    assert any("weight" in node.name for node in events.Graph().node)
+    assert (board.dropped, board.error) == (0, "")
+
+
+def test_a_network_that_cannot_be_traced_raises_without_a_word(tmp_path, capsys):
+    with pytest.raises(RuntimeError):
+        TensorBoard(tmp_path).add_graph(torch.nn.Linear(3, 2), (torch.zeros(1, 4),))
+    assert capsys.readouterr().out == ""
+
+
+def test_the_axis_stays_monotonic_over_a_resume(tmp_path):
+    before = TensorBoard(tmp_path)
+    for step in (100, 200, 300, 400):
+        before.add_scalars({"x": float(step)}, step)
+    before.close()
+    after = TensorBoard(tmp_path, purge_step=201)  # continued from a checkpoint at step 200
+    for step in (250, 350):
+        after.add_scalars({"x": -1.0}, step)
+    after.close()
+    assert points(tmp_path, "x") == [(100, 100.0), (200, 200.0), (250, -1.0), (350, -1.0)]
+
+
+def test_f27_a_full_disk_drops_points_and_recovers(tmp_path, clock, full_disk):
+    board = TensorBoard(tmp_path, clock=clock)
+    board.add_scalars({"x": 1.0}, 1)
+    full_disk(True)
+    board.add_scalars({"x": 2.0}, 2)
+    board.add_scalars({"x": 3.0}, 3)  # still in the pause: not even tried
+    assert (board.dropped, "No space" in board.error) == (2, True)
+    full_disk(False)
+    board.add_scalars({"x": 4.0}, 4)
+    clock.now += FIRST_PAUSE_S
+    board.add_scalars({"x": 5.0}, 5)
+    assert (board.dropped, board.error) == (3, "")
+    assert points(tmp_path, "x") == [(1, 1.0), (5, 5.0)]
+
+
+def test_f27_a_vanished_folder_is_made_again(tmp_path, clock):
+    board = TensorBoard(tmp_path / "tb", clock=clock)
+    board.add_scalars({"x": 1.0}, 1)
+    board.close()
+    shutil.rmtree(tmp_path / "tb")
+    board.add_scalars({"x": 2.0}, 2)
+    assert points(tmp_path / "tb", "x") == [(2, 2.0)]
+
+
+def test_f27_dev_full(clock):
+    file = GuardedFile(lambda: os.open("/dev/full", os.O_WRONLY), clock)
+    assert not file.write(b"x" * 100)
+    assert file.error.startswith("[Errno 28]")
+    file.close()
+
+
+def test_pauses_double_up_to_a_limit(clock):
+    attempts = []
+
+    def refuse():
+        attempts.append(clock.now)
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    file = GuardedFile(refuse, clock)
+    for clock.now in range(2000):
+        file.write(b"x")
+    gaps = [b - a for a, b in itertools.pairwise(attempts)]
+    assert gaps[:4] == [2, 4, 8, 16]
+    assert max(gaps) == gaps[-1] == 300
+    assert file.dropped == 2000
+
+
+def test_json_lines_hold_finite_numbers_only(tmp_path):
+    log = JsonLines(tmp_path / "metrics.jsonl")
+    log.write({"kind": "train", "env_steps": 5, "loss": float("nan"), "lag": 0.5})
+    log.write({"kind": "evaluation", "env_steps": 6, "scores": [1.0, 2.0]})
+    log.close()
+    assert read_rows(tmp_path / "metrics.jsonl") == [
+        {"kind": "train", "env_steps": 5, "loss": None, "lag": 0.5},
+        {"kind": "evaluation", "env_steps": 6, "scores": [1.0, 2.0]},
+    ]
+
+
+def test_a_torn_last_line_is_cut_off(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"env_steps": 1}\n{"env_st')
+    assert read_rows(path) == [{"env_steps": 1}]
+    log = JsonLines(path)
+    log.write({"env_steps": 2})
+    log.close()
+    assert path.read_text() == '{"env_steps": 1}\n{"env_steps": 2}\n'
+
+
+def test_f27_json_lines_survive_a_full_disk_without_a_torn_line(tmp_path, clock, full_disk):
+    path = tmp_path / "metrics.jsonl"
+    log = JsonLines(path, clock)
+    log.write({"env_steps": 1, "text": "long enough"})
+    full_disk(True)
+    log.write({"env_steps": 2, "text": "long enough"})
+    assert (log.dropped, "No space" in log.error) == (1, True)
+    full_disk(False)
+    clock.now += FIRST_PAUSE_S
+    log.write({"env_steps": 3})
+    assert [row["env_steps"] for row in map(json.loads, path.read_text().splitlines())] == [1, 3]
+    log.close()
+
+
+def test_a_resumed_run_forgets_the_steps_it_goes_through_again(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    forget_after(path, 10)  # no file yet
+    path.write_text("".join(json.dumps({"env_steps": n}) + "\n" for n in (5, 10, 15)) + '{"to')
+    forget_after(path, 10)
+    assert path.read_text() == '{"env_steps": 5}\n{"env_steps": 10}\n'
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
