@@ -1,4 +1,4 @@
-"""Every setting: its flag, default, unit, help and check, in one place.
+"""Every setting: its flag, default, unit, help and bounds, in one place.
 
 A run's settings come, later wins, from the defaults below, the preset that matches (env, algo) or is
 named with --preset, and the flags. The result is one frozen `Config`; its groups go to the parts that
@@ -9,14 +9,11 @@ This module imports the standard library only, so that `--help` is instant.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import difflib
 import fnmatch
 import json
 import math
 import os
-import re
 import tomllib
 import types
 import typing
@@ -27,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from a3c.errors import UsageError
+from a3c.values import check, convert, did_you_mean, shown
 
 ALGOS = ("a3c",)
 MODELS = ("a3c-lstm", "a3c-small", "nature", "mlp")
@@ -151,7 +149,9 @@ class EvalConfig:
     eval_episodes: int = setting(10, "games per evaluation, with fixed seeds", low=1, high=10_000)
     checkpoint_every: float = setting(300.0, "time between checkpoints", low=1, kind="duration")
     keep_checkpoints: int = setting(3, "how many of the newest checkpoints to keep", low=2, high=1000)
-    log_every: float = setting(10.0, "time between log lines and TensorBoard points", low=0.1, kind="duration")
+    log_every: float = setting(
+        10.0, "time between log lines and TensorBoard points", low=0.1, kind="duration"
+    )
 
 
 @dataclass(frozen=True)
@@ -165,13 +165,19 @@ class RunConfig:
     gpu_ids: tuple[int, ...] = setting(
         (), "GPU ids, dealt round-robin to the workers; -1 or nothing: CPU", low=-1
     )
-    seed: int = setting(1, "seed; a worker's own follows from seed, worker id and restarts", low=0, high=2**31 - 1)
-    max_steps: int = setting(0, "stop after this many steps over all resumes, 0 for no limit", low=0, kind="count")
+    seed: int = setting(
+        1, "seed; a worker's own follows from seed, worker id and restarts", low=0, high=2**31 - 1
+    )
+    max_steps: int = setting(
+        0, "stop after this many steps over all resumes, 0 for no limit", low=0, kind="count"
+    )
     max_time: float = setting(0.0, "stop after this time, 0 for no limit", low=0, kind="duration")
     target_score: float | None = setting(None, "stop when an evaluation's mean score reaches this")
     load: str = setting("", "continue the newest run of this env and algo, or the run or checkpoint at PATH")
     run_dir: str = setting("", "run directory; default: checkpoints/<env>-<algo>, numbered when taken")
-    init_from: str = setting("", "start from the weights in FILE (.safetensors, or a state dict saved by torch)")
+    init_from: str = setting(
+        "", "start from the weights in FILE (.safetensors, or a state dict saved by torch)"
+    )
     preset: str = setting("", "named settings; see `a3c presets`; none: no preset")
     grace: float = setting(10.0, "time a graceful stop may take", low=1, kind="duration")
 
@@ -188,7 +194,8 @@ class Config:
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Plain nested dict, for config.json."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        plain: dict[str, dict[str, Any]] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
 
     def replace(self, **values: Any) -> Config:
         """A copy with some settings changed, by name, whichever group holds them."""
@@ -237,131 +244,13 @@ def settings() -> dict[str, Setting]:
         kind = typing.get_type_hints(Config)[group.name]
         hints = typing.get_type_hints(kind)
         for f in dataclasses.fields(kind):
-            default = f.default if f.default is not dataclasses.MISSING else f.default_factory()  # type: ignore[misc]
+            default = {} if f.default is dataclasses.MISSING else f.default
             found[f.name] = Setting(f.name, group.name, hints[f.name], default, f.metadata)
     return found
 
 
 # ---------------------------------------------------------------------------------------------------
-# Values
-
-
-_DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_COUNT_UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of "90", "90s", "10m", "1.5h" or "2d"."""
-    match = re.fullmatch(r"([0-9.eE+-]+?)([smhd]?)", text.strip())
-    if not match:
-        raise ValueError("not a time; write 90, 90s, 10m, 1.5h or 2d")
-    return float(match[1]) * _DURATION_UNITS[match[2] or "s"]
-
-
-def parse_count(text: str) -> int:
-    """Whole number of "1000", "1e6", "500k" or "10M"."""
-    match = re.fullmatch(r"([0-9.eE+-]+?)([kmgbKMGB]?)", text.strip().replace("_", ""))
-    if not match:
-        raise ValueError("not a number; write 1000, 1e6, 500k or 10M")
-    value = float(match[1]) * _COUNT_UNITS.get(match[2].lower(), 1)
-    if not math.isfinite(value) or value != int(value):
-        raise ValueError("not a whole number")
-    return int(value)
-
-
-def parse_bool(text: str) -> bool:
-    """True or False of the usual words."""
-    word = text.strip().lower()
-    if word in ("true", "yes", "on", "1"):
-        return True
-    if word in ("false", "no", "off", "0"):
-        return False
-    raise ValueError("not True or False")
-
-
-def parse_key_value(text: str) -> tuple[str, Any]:
-    """("mode", 1) of "mode=1"; the value is read as JSON (True and False too), else kept as text."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.isidentifier():
-        raise ValueError("not of the form key=value")
-    try:
-        return key, json.loads({"True": "true", "False": "false", "None": "null"}.get(value, value))
-    except json.JSONDecodeError:
-        return key, value
-
-
-def _convert(s: Setting, value: Any) -> Any:
-    """`value` (from TOML, JSON or the command line) as the setting's type. Raises ValueError."""
-    if value is None:
-        if s.optional:
-            return None
-        raise ValueError("may not be empty")
-    base = s.base_type
-    if base is bool:
-        if isinstance(value, str):
-            return parse_bool(value)
-        if not isinstance(value, bool):
-            raise ValueError("not True or False")
-        return value
-    if s.metadata["kind"] == "duration":
-        value = parse_duration(value) if isinstance(value, str) else _number(value)
-    elif s.metadata["kind"] == "count":
-        value = parse_count(value) if isinstance(value, str) else value
-    if base is int:
-        return _whole(value)
-    if base is float:
-        return _number(value)
-    if base is str:
-        if not isinstance(value, str):
-            raise ValueError("not text")
-        return value
-    if base == tuple[int, ...]:
-        items = [value] if isinstance(value, (int, str)) else list(value)
-        ids = tuple(_whole(item) for item in items)
-        return () if ids == (-1,) else ids
-    if isinstance(value, Mapping):
-        return dict(value)
-    return dict(parse_key_value(item) if isinstance(item, str) else item for item in value)
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, bool):
-        raise ValueError("not a whole number")
-    try:
-        number = int(value) if isinstance(value, (int, str)) else float(value)
-    except ValueError:
-        raise ValueError("not a whole number") from None
-    if number != int(number):
-        raise ValueError("not a whole number")
-    return int(number)
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool):
-        raise ValueError("not a number")
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError("not a number") from None
-    if not math.isfinite(number):
-        raise ValueError("not a finite number")
-    return number
-
-
-def _check(s: Setting, value: Any) -> None:
-    """Raises ValueError when `value` is out of the setting's bounds."""
-    m = s.metadata
-    if m["choices"] and value is not None and value not in m["choices"]:
-        near = difflib.get_close_matches(str(value), m["choices"], 1)
-        hint = f"; did you mean {near[0]}?" if near else f"; choose from {', '.join(m['choices'])}"
-        raise ValueError(f"{value!r} is not known{hint}")
-    for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, bool) or not isinstance(number, (int, float)):
-            continue
-        if m["low"] is not None and number < m["low"]:
-            raise ValueError(f"{number:g} is below the least value, {m['low']:g}")
-        if m["high"] is not None and number > m["high"]:
-            raise ValueError(f"{number:g} is above the greatest value, {m['high']:g}")
+# Layers
 
 
 def build_config(*layers: tuple[str, Mapping[str, Any]]) -> Config:
@@ -376,15 +265,14 @@ def build_config(*layers: tuple[str, Mapping[str, Any]]) -> Config:
         for name, raw in layer.items():
             s = settings().get(name)
             if s is None:
-                near = difflib.get_close_matches(name, settings(), 1)
-                mistakes.append(f"{source}: unknown setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+                mistakes.append(f"{source}: unknown setting {name!r}{did_you_mean(name, settings())}")
                 continue
             try:
-                values[name] = _convert(s, raw)
-                _check(s, values[name])
+                values[name] = convert(raw, s.base_type, s.optional, s.metadata["kind"])
+                check(values[name], s.metadata["choices"], s.metadata["low"], s.metadata["high"])
             except ValueError as error:
                 where = s.flag if source == "command line" else f"{source}: {name}"
-                mistakes.append(f"{where}: {error}" if str(raw) in str(error) else f"{where} {raw}: {error}")
+                mistakes.append(f"{where} {shown(raw)}: {error}")
     if not mistakes:
         config = Config().replace(**values)
         given = {name for source, layer in layers if source == "command line" for name in layer}
@@ -400,11 +288,13 @@ def contradictions(config: Config, given: set[str]) -> list[str]:
     for name in sorted(given):
         algos = settings()[name].metadata["algos"]
         if algos and config.learn.algo not in algos:
-            found.append(f"{settings()[name].flag} is a setting of {', '.join(algos)}, not of {config.learn.algo}")
+            flag = settings()[name].flag
+            found.append(f"{flag} is a setting of {', '.join(algos)}, not of {config.learn.algo}")
     if config.optim.lr_schedule == "linear" and not config.run.max_steps:
         found.append("--lr-schedule linear needs --max-steps, where the rate reaches 0")
     if "amsgrad" in given and config.optim.amsgrad and config.optim.optimizer != "adam":
-        found.append(f"--amsgrad is a variant of adam; it does not go with --optimizer {config.optim.optimizer}")
+        optimizer = config.optim.optimizer
+        found.append(f"--amsgrad is a variant of adam; it does not go with --optimizer {optimizer}")
     if len(set(config.run.gpu_ids)) != len(config.run.gpu_ids):
         found.append("--gpu-ids names a GPU twice")
     if -1 in config.run.gpu_ids:
@@ -435,9 +325,8 @@ def presets() -> dict[str, Preset]:
     found = {}
     for path in sorted(PRESET_FOLDER.glob("*.toml")):
         data = tomllib.loads(path.read_text())
-        found[path.stem] = Preset(
-            path.stem, data["summary"], tuple(data.get("envs", ())), data["settings"]["algo"], data["settings"]
-        )
+        values = data["settings"]
+        found[path.stem] = Preset(path.stem, data["summary"], tuple(data["envs"]), values["algo"], values)
     return found
 
 
@@ -461,8 +350,8 @@ def resolve(given: Mapping[str, Any]) -> Config:
     elif name:
         preset = presets().get(name)
         if preset is None:
-            near = difflib.get_close_matches(name, presets(), 1)
-            raise UsageError(f"--preset {name}: no such preset; " + (f"did you mean {near[0]}?" if near else "see `a3c presets`"))
+            hint = did_you_mean(name, presets()) or "; see `a3c presets`"
+            raise UsageError(f"--preset {name}: no such preset{hint}")
     else:
         defaults = Config()
         preset = preset_for(given.get("env", defaults.env.env), given.get("algo", defaults.learn.algo))
@@ -482,65 +371,6 @@ def from_dict(data: Mapping[str, Any], source: str) -> Config:
             raise UsageError(f"{source}: {group.name} is not a table of settings")
         flat.update(part)
     return build_config((source, flat))
-
-
-# ---------------------------------------------------------------------------------------------------
-# The command line
-
-
-def _flag_help(s: Setting) -> str:
-    m = s.metadata
-    notes = []
-    if m["unit"]:
-        notes.append(m["unit"])
-    if s.default not in (None, "", (), {}):
-        notes.append(f"default {s.default:g}" if isinstance(s.default, float) else f"default {s.default}")
-    return m["help"].replace("%", "%%") + (f" [{', '.join(notes)}]" if notes else "")
-
-
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Adds one flag per setting, in groups; what is not given stays out of the parsed namespace."""
-    titles = {
-        "env": "environment", "learn": "learning", "optim": "optimizer",
-        "eval": "evaluation and checkpoints", "run": "run",
-    }
-    for group in dataclasses.fields(Config):
-        section = parser.add_argument_group(titles[group.name])
-        for s in settings().values():
-            if s.group == group.name:
-                _add_flag(section, s)
-
-
-def _add_flag(section: Any, s: Setting) -> None:
-    options: dict[str, Any] = {"dest": s.name, "default": argparse.SUPPRESS, "help": _flag_help(s)}
-    names = [s.flag]
-    if s.base_type is bool:
-        section.add_argument(*names, nargs="?", const="True", metavar="True|False", **options)
-        section.add_argument(
-            "--no-" + s.flag[2:], dest=s.name, action="store_const", const="False",
-            default=argparse.SUPPRESS, help=argparse.SUPPRESS,
-        )
-        return
-    if s.name == "load":
-        section.add_argument(*names, nargs="?", const="True", metavar="PATH", **options)
-    elif s.base_type == tuple[int, ...]:
-        section.add_argument(*names, nargs="*", metavar="ID", **options)
-    elif s.name == "env_kwargs":
-        section.add_argument(*names, nargs="*", metavar="KEY=VALUE", **options)
-    else:
-        metavar = "{" + ",".join(s.metadata["choices"]) + "}" if s.metadata["choices"] else None
-        section.add_argument(*names, metavar=metavar or s.name.split("_")[-1].upper(), **options)
-
-
-def given_settings(namespace: argparse.Namespace) -> dict[str, Any]:
-    """The settings named on the command line, as typed; `--load True|False` in the old spelling too."""
-    given = {k: v for k, v in vars(namespace).items() if k in settings()}
-    load = given.get("load")
-    if load is not None and load.lower() == "false":
-        del given["load"]
-    elif load is not None and load.lower() == "true":
-        given["load"] = "newest"
-    return given
 
 
 def usable_cores() -> int:

@@ -1,0 +1,102 @@
+"""The flags of the command line, one per setting, and what is wrong with those that were typed.
+
+Standard library only, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from a3c.config import Config, Setting, settings
+from a3c.errors import UsageError
+from a3c.values import did_you_mean
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are UsageErrors of one line, with the nearest flag for a mistyped one."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog=prog, description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message.removeprefix("argument "))
+
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Raises UsageError for the first flag with a wrong number of values, or for all unknown words."""
+        namespace, unknown = self.parse_known_args(argv)
+        mistakes = self.mistakes(unknown)
+        if mistakes:
+            raise UsageError("; ".join(mistakes))
+        return namespace
+
+    def mistakes(self, unknown: Sequence[str]) -> list[str]:
+        """In words, what `parse_known_args` left over."""
+        flags = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+        if flags:
+            known = self._option_string_actions
+            return [f"{flag}: no such flag{did_you_mean(flag, known)}" for flag in flags]
+        return [f"{word}: a flag must come before it; see --help" for word in unknown]
+
+
+def _flag_help(s: Setting) -> str:
+    m = s.metadata
+    notes = []
+    if m["unit"]:
+        notes.append(m["unit"])
+    if s.default not in (None, "", (), {}):
+        notes.append(f"default {s.default:g}" if isinstance(s.default, float) else f"default {s.default}")
+    text = str(m["help"]).replace("%", "%%")
+    return text + (f" [{', '.join(notes)}]" if notes else "")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Adds one flag per setting, in groups; what is not given stays out of the parsed namespace."""
+    titles = {
+        "env": "environment", "learn": "learning", "optim": "optimizer",
+        "eval": "evaluation and checkpoints", "run": "run",
+    }
+    for group in dataclasses.fields(Config):
+        section = parser.add_argument_group(titles[group.name])
+        for s in settings().values():
+            if s.group == group.name:
+                _add_flag(section, s)
+
+
+def _add_flag(section: Any, s: Setting) -> None:
+    options: dict[str, Any] = {"dest": s.name, "default": argparse.SUPPRESS, "help": _flag_help(s)}
+    if s.base_type is bool:
+        options |= {"nargs": "?", "const": "True", "metavar": "True|False"}
+    elif s.name == "load":
+        options |= {"nargs": "?", "const": "True", "metavar": "PATH"}
+    elif s.name == "env_kwargs":
+        options |= {"nargs": "*", "metavar": "KEY=VALUE", "action": "extend"}
+    elif s.base_type == tuple[int, ...]:
+        options |= {"nargs": "*", "metavar": "ID"}
+    else:
+        options["metavar"] = _metavar(s)
+    section.add_argument(s.flag, **options)
+    if s.base_type is bool:
+        hidden = {"dest": s.name, "default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+        section.add_argument("--no-" + s.flag[2:], action="store_const", const="False", **hidden)
+
+
+def _metavar(s: Setting) -> str:
+    if s.metadata["choices"]:
+        return "{" + ",".join(s.metadata["choices"]) + "}"
+    if s.metadata["kind"] == "duration":
+        return "TIME"
+    return {int: "N", float: "X"}.get(s.base_type, "NAME")
+
+
+def given_settings(namespace: argparse.Namespace) -> dict[str, Any]:
+    """The settings named on the command line, as typed; `--load True|False` in the old spelling too."""
+    given = {k: v for k, v in vars(namespace).items() if k in settings()}
+    load = given.get("load")
+    if load is not None and load.lower() == "false":
+        del given["load"]
+    elif load is not None and load.lower() == "true":
+        given["load"] = "newest"
+    return given
