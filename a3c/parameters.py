@@ -26,14 +26,10 @@ class Parameters:
 
     @classmethod
     def of_module(cls, module: torch.nn.Module) -> Parameters:
-        """Moves a module's parameters into one flat buffer (on their device) and makes them views of it."""
-        named = dict(module.named_parameters())
-        device = next(iter(named.values())).device
-        shapes = {name: tuple(p.shape) for name, p in named.items()}
-        flat = torch.cat([p.detach().reshape(-1).float() for p in named.values()]).to(device)
-        parameters = cls(shapes, flat)
-        for name, p in named.items():
-            p.data = parameters.views[name]
+        """A copy of a module's parameters, on the CPU."""
+        named = {name: p.detach().float().cpu() for name, p in module.named_parameters()}
+        parameters = cls({name: tuple(p.shape) for name, p in named.items()})
+        parameters.load(named)
         return parameters
 
     def clone(self) -> Parameters:

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import torch
+
+from a3c.types import Counters
 
 PHASES = ("starting", "env", "act", "learn", "pull", "push", "paused", "done")
 """What a process is doing; a row holds the index."""
@@ -34,49 +38,69 @@ _FIXED = (
     "length_sum",
     "lag_sum",  # over applied updates
     *(f"time_{name}" for name in TIMED),
-    "metric_count",  # gradients behind the metric sums
+    "metric_count",  # applied gradients behind the metric sums
+    "grad_norm",  # sum, before clipping
 )
 
 
 class Scoreboard:
     """[rows, columns] float64: a row per worker, then one for the evaluator, then one for the main process."""
 
-    def __init__(self, workers: int, metric_names: tuple[str, ...] = (), table: torch.Tensor | None = None) -> None:
+    def __init__(self, workers: int, metric_names: tuple[str, ...] = ()) -> None:
         self.workers = workers
         self.metric_names = metric_names
         self.columns = {name: i for i, name in enumerate((*_FIXED, *metric_names, "stop"))}
-        shape = (workers + 2, len(self.columns))
-        self.table = torch.zeros(shape, dtype=torch.float64) if table is None else table
         self.evaluator_row, self.main_row = workers, workers + 1
+        self._counting = np.array([*range(workers), self.main_row])
+        self._table = torch.zeros(workers + 2, len(self.columns), dtype=torch.float64)
+        self._cells = self._table.numpy()  # the same memory; numpy is quicker at single cells
 
     def share(self) -> Scoreboard:
         """Moves the table into shared memory."""
-        self.table.share_memory_()
+        self._table.share_memory_()
+        self._cells = self._table.numpy()
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in vars(self).items() if k != "_cells"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._cells = self._table.numpy()
 
     def beat(self, row: int, phase: str) -> None:
         """A sign of life: the owner is now in `phase`."""
-        self.table[row, self.columns["phase"]] = PHASES.index(phase)
-        self.table[row, self.columns["heartbeat"]] = time.monotonic()
+        self._cells[row, 1] = PHASES.index(phase)
+        self._cells[row, 0] = time.monotonic()
 
     def add(self, row: int, values: Mapping[str, float]) -> None:
         """Adds to the owner's sums."""
+        cells, columns = self._cells[row], self.columns
         for name, value in values.items():
-            self.table[row, self.columns[name]] += value
+            cells[columns[name]] += value
 
     def get(self, row: int, name: str) -> float:
         """One cell."""
-        return float(self.table[row, self.columns[name]])
+        return float(self._cells[row, self.columns[name]])
 
     def phase(self, row: int) -> str:
         """What the row's owner was last doing."""
-        return PHASES[int(self.get(row, "phase"))]
+        return PHASES[int(self._cells[row, 1])]
+
+    def total(self, name: str) -> int:
+        """One counter, summed over the workers and what a resumed run brought."""
+        return int(self._cells[self._counting, self.columns[name]].sum())
 
     def totals(self) -> dict[str, float]:
-        """Column sums over the workers and the main process's row, which holds what a resumed run brought."""
-        rows = [*range(self.workers), self.main_row]
-        sums = self.table[rows].sum(0).tolist()
+        """Every sum, over the workers and the main process's row, which holds what a resumed run brought."""
+        sums = self._cells[self._counting].sum(0).tolist()
         return {name: sums[i] for name, i in self.columns.items() if name not in ("heartbeat", "phase", "stop")}
+
+    def counters(self) -> Counters:
+        """How far the run is, over all workers and resumes."""
+        t = self.totals()
+        rejected = t["rejected_nonfinite"] + t["rejected_stale"]
+        return Counters(int(t["env_steps"]), int(t["frames"]), int(t["updates"]), int(rejected), int(t["episodes"]))
 
     @property
     def stop(self) -> int:
@@ -85,4 +109,4 @@ class Scoreboard:
 
     @stop.setter
     def stop(self, value: int) -> None:
-        self.table[self.main_row, self.columns["stop"]] = value
+        self._cells[self.main_row, self.columns["stop"]] = value

@@ -98,7 +98,7 @@ class Rollout:
     firsts: np.ndarray  # [T+1, B] bool; the recurrent state is reset there
     initial_state: State  # [B, ...], before the first observation
     final_state: State  # [B, ...], before the last observation (the bootstrap value's)
-    extras: dict[str, torch.Tensor] = field(default_factory=dict)  # [T, B] each
+    extras: list[dict[str, torch.Tensor]] = field(default_factory=list)  # T times what `act` gave, [B] each
     episodes: list[EpisodeStats] = field(default_factory=list)  # finished inside this rollout
     frames: int = 0  # emulator frames used by this rollout
 

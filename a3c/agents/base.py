@@ -14,7 +14,11 @@ class Policy(Protocol):
     """Something that acts: what the evaluator and a player need."""
 
     parameters: Parameters
-    """Its own copy of the weights; whoever owns the policy pulls new ones into it."""
+    """Its own copy of the weights; whoever owns the policy pulls new ones into it, then calls `refresh`."""
+
+    def refresh(self) -> None:
+        """Takes new values of `parameters` into use."""
+        ...
 
     def initial_state(self, batch: int) -> State:
         """Recurrent state before the first observation of `batch` episodes."""
@@ -38,7 +42,7 @@ class Agent(Policy, Protocol):
     """What `gradients` reports, always in full."""
 
     def begin_rollout(self, counters: Counters) -> None:
-        """Called after the weights were pulled and before the first `act` of a rollout; schedules
+        """Called after new weights were taken into use and before the first `act` of a rollout; schedules
         (epsilon, entropy) follow the global counters."""
         ...
 

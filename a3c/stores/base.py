@@ -11,19 +11,19 @@ from a3c.types import Counters, Gradients, PushResult
 
 
 class ParameterStore(Protocol):
-    """Owns the weights, the optimizer's state and the counters of learning.
+    """Owns the weights and the optimizer's state, and counts the updates.
 
-    Backends: `LocalStore` (one process), `SharedStore` (one host, shared memory, Hogwild). One contract
-    test runs on all of them.
+    One contract test runs on every backend.
     """
 
     def pull(self, into: Parameters) -> int:
         """Copies the current weights into `into` and returns their version: the number of updates
-        applied so far by anyone."""
+        applied so far by anyone, over all resumes."""
         ...
 
     def push(self, gradients: Gradients, version: int) -> PushResult:
-        """Applies one gradient: clips it, refuses it when non-finite or too stale, and counts.
+        """Applies one gradient: clips it to the global norm, refuses it when non-finite or too stale,
+        and counts.
 
         Args:
             gradients: by parameter name; every name or, for `Rows`, the touched tables.
@@ -31,8 +31,8 @@ class ParameterStore(Protocol):
         """
         ...
 
-    def count_steps(self, env_steps: int, frames: int, episodes: int) -> None:
-        """Adds a rollout's experience to the counters, also when nothing was pushed."""
+    def learning_rate(self) -> float:
+        """The rate of the next update."""
         ...
 
     def counters(self) -> Counters:
@@ -40,10 +40,11 @@ class ParameterStore(Protocol):
         ...
 
     def snapshot(self) -> dict[str, dict[str, torch.Tensor]]:
-        """A private copy: {"model": by name, "optimizer": by name}; for Hogwild, taken while others write."""
+        """A private copy: {"model": by name, "optimizer": by "state.name"}; under Hogwild, taken while
+        others write."""
         ...
 
-    def restore(self, snapshot: dict[str, dict[str, torch.Tensor]], counters: Counters) -> None:
+    def restore(self, snapshot: dict[str, dict[str, torch.Tensor]]) -> None:
         """Takes a snapshot back. Raises ValueError when names or shapes differ."""
         ...
 

@@ -1,0 +1,144 @@
+"""The A3C agent: an actor and a critic that learn from rollouts of the policy itself (Mnih et al. 2016).
+
+While acting, the agent keeps the autograd graph of its forward passes: the weights are constant inside a
+rollout, so a second forward pass over it would only compute the same again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from a3c.losses import actor_critic_loss
+from a3c.networks import ActorCritic, NetworkOutput
+from a3c.parameters import Parameters
+from a3c.returns import explained_variance, gae
+from a3c.types import ActorOutput, Counters, Gradients, Rollout, State
+
+
+class ActorCriticPolicy:
+    """Samples actions from the network's softmax, or takes the likeliest.
+
+    The weights are held twice: `parameters`, flat float32 on the CPU, is what a store pulls into; the
+    network has them in the form its device computes with fastest (see `to_compute_format`).
+
+    Args:
+        network: taken over and moved to `device`.
+        seed: of the sampling.
+        device: "cpu" or "cuda:N".
+        greedy: take the likeliest action instead of sampling.
+        bf16: compute convolutions and matrix products in bfloat16; the shared weights stay float32.
+    """
+
+    def __init__(self, network: ActorCritic, seed: int, device: str, greedy: bool = False, bf16: bool = False) -> None:
+        self.parameters = Parameters.of_module(network)
+        self.network = to_compute_format(network, device, bf16)
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.device, self.greedy, self.bf16 = torch.device(device), greedy, bf16
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        for name, parameter in self.network.named_parameters():
+            parameter.copy_(self.parameters.views[name])
+
+    def initial_state(self, batch: int) -> State:
+        return self.network.initial_state(batch)
+
+    def forward(self, observation: np.ndarray, first: np.ndarray, state: State) -> NetworkOutput:
+        """The network's answer to observation [B, ...], with the state reset where `first`."""
+        if first.any():
+            keep = torch.from_numpy(~first).to(self.device).unsqueeze(1)
+            state = tuple(s * keep for s in state)
+        x = torch.from_numpy(observation).to(self.device, non_blocking=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            output: NetworkOutput = self.network(x, state)
+        return output
+
+    def choose(self, logits: torch.Tensor) -> torch.Tensor:
+        """[B] int64 actions for logits [B, A]."""
+        if self.greedy:
+            return logits.argmax(-1)
+        probabilities = torch.softmax(logits.detach(), -1)
+        return torch.multinomial(probabilities, 1, generator=self.generator).squeeze(-1)
+
+    @torch.no_grad()
+    def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
+        output = self.forward(observation, first, state)
+        return ActorOutput(self.choose(output.logits).cpu().numpy(), output.state, {})
+
+
+class ActorCriticAgent:
+    """An `ActorCriticPolicy` that learns: n-step advantage actor-critic with GAE."""
+
+    metric_names = ("policy_loss", "value_loss", "entropy", "value_mean", "explained_variance")
+
+    def __init__(
+        self, policy: ActorCriticPolicy, *, gamma: float, tau: float, value_coef: float, entropy_coef: float
+    ) -> None:
+        self.policy, self.parameters = policy, policy.parameters
+        self.gamma, self.tau = gamma, tau
+        self.value_coef, self.entropy_coef = value_coef, entropy_coef
+        self._trace: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # log-prob, entropy, value: [B]
+
+    def initial_state(self, batch: int) -> State:
+        return self.policy.initial_state(batch)
+
+    def refresh(self) -> None:
+        self.policy.refresh()
+
+    def begin_rollout(self, counters: Counters) -> None:
+        self._trace.clear()
+
+    def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
+        output = self.policy.forward(observation, first, state)
+        action = self.policy.choose(output.logits)
+        log_probs = torch.log_softmax(output.logits, -1)
+        entropy = -(log_probs.exp() * log_probs).sum(-1)
+        self._trace.append((log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1), entropy, output.value))
+        return ActorOutput(action.cpu().numpy(), output.state, {})
+
+    def gradients(self, rollout: Rollout) -> tuple[Gradients | None, dict[str, float]]:
+        log_probs, entropies, values = (torch.stack(part) for part in zip(*self._trace, strict=True))  # [T, B]
+        rewards, discounts, valid = (
+            torch.from_numpy(a).to(self.policy.device) for a in (rollout.rewards, rollout.discounts, rollout.valid())
+        )
+        with torch.no_grad():
+            bootstrap = self.policy.forward(rollout.observations[-1], rollout.firsts[-1], rollout.final_state).value
+            all_values = torch.cat([values, bootstrap.unsqueeze(0)])
+            advantages, targets = gae(rewards, discounts, all_values, valid, self.gamma, self.tau)
+        loss = actor_critic_loss(
+            log_probs, entropies, values, advantages, targets, valid, self.value_coef, self.entropy_coef
+        )
+        names, weights = zip(*self.policy.network.named_parameters(), strict=True)
+        gradients = torch.autograd.grad(loss.total, weights)
+        self._trace.clear()
+        metrics = {
+            "policy_loss": float(loss.policy.detach()),
+            "value_loss": float(loss.value.detach()),
+            "entropy": float(loss.entropy.detach()),
+            "value_mean": float(values.detach()[valid].mean()) if bool(valid.any()) else 0.0,
+            "explained_variance": explained_variance(values.detach(), targets, valid),
+        }
+        return dict(zip(names, gradients, strict=True)), metrics
+
+    def get_state(self) -> dict[str, Any]:
+        return {"generator": self.policy.generator.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.policy.generator.set_state(state["generator"])
+
+
+def to_compute_format(network: ActorCritic, device: str, bf16: bool) -> ActorCritic:
+    """Gives a network its own weights on `device`: convolutions in channels_last order and, with bf16, the
+    matrices of its body in bfloat16, so that no forward pass has to convert them. The heads stay float32."""
+    for name, parameter in network.named_parameters():
+        order = torch.channels_last if parameter.ndim == 4 else torch.contiguous_format
+        lowered = bf16 and parameter.ndim > 1 and not name.startswith(("critic_linear", "actor_linear"))
+        # Not `.contiguous(...)`: it leaves a one-channel kernel as it is, whose output then is not channels_last.
+        data = torch.empty(
+            parameter.shape, dtype=torch.bfloat16 if lowered else torch.float32, device=device, memory_format=order
+        )
+        parameter.data = data.copy_(parameter.detach())
+    return network

@@ -1,0 +1,192 @@
+"""Networks. Each maps a batch of observations and a recurrent state to action logits, values and a state.
+
+Images come as uint8 and are centred and scaled here, (x - 128) / 64: with x / 255 and torch's default
+initialisation the convolutions pass on almost no signal and nothing is learned for millions of steps.
+Weights start orthogonal with gain sqrt(2) (Saxe et al. 2014), the policy's head near 0 so that it starts
+uniform, biases at 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from a3c.types import State
+
+
+class NetworkOutput(NamedTuple):
+    """What a network says of B observations."""
+
+    logits: torch.Tensor  # [B, A]
+    value: torch.Tensor  # [B]
+    state: State
+
+
+class ActorCritic(nn.Module):
+    """What the networks share: features, an optional LSTM, a critic and an actor."""
+
+    lstm: nn.LSTMCell | None
+    critic_linear: nn.Linear
+    actor_linear: nn.Linear
+
+    def features(self, observation: torch.Tensor) -> torch.Tensor:
+        """[B, F] of an observation [B, ...]."""
+        raise NotImplementedError
+
+    def initial_state(self, batch: int) -> State:
+        """Zeros, (h [B, H], c [B, H]); empty without an LSTM."""
+        if self.lstm is None:
+            return ()
+        zeros = self.critic_linear.weight.new_zeros(batch, self.lstm.hidden_size)
+        return zeros, zeros.clone()
+
+    def forward(self, observation: torch.Tensor, state: State) -> NetworkOutput:
+        """One step: observation [B, ...], state as `initial_state` gives it."""
+        x = self.features(observation)
+        if self.lstm is not None:
+            h, c = self.lstm(x, (state[0], state[1]))
+            x, state = h, (h.float(), c.float())
+        with torch.autocast(x.device.type, enabled=False):  # a bfloat16 value would be too coarse to learn from
+            x = x.float()
+            return NetworkOutput(self.actor_linear(x), self.critic_linear(x).squeeze(-1), state)
+
+
+class A3Clstm(ActorCritic):
+    """The network of rl_a3c_pytorch: its state dicts load by name.
+
+    Observation [B, C, 80, 80] uint8. Four convolutions, each followed by 2x2 max-pooling and ReLU, give
+    1024 features; an LSTM cell of 512; critic and actor.
+    """
+
+    def __init__(self, channels: int, num_actions: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 32, 5, stride=1, padding=2)
+        self.conv2 = nn.Conv2d(32, 32, 5, stride=1, padding=1)
+        self.conv3 = nn.Conv2d(32, 64, 4, stride=1, padding=1)
+        self.conv4 = nn.Conv2d(64, 64, 3, stride=1, padding=1)
+        self.lstm = nn.LSTMCell(1024, 512)
+        self.critic_linear = nn.Linear(512, 1)
+        self.actor_linear = nn.Linear(512, num_actions)
+        initialise(self)
+
+    def features(self, observation: torch.Tensor) -> torch.Tensor:
+        x = scale_image(observation)
+        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
+            x = F.relu(F.max_pool2d(conv(x), 2))
+        return x.flatten(1)
+
+
+class A3CSmall(ActorCritic):
+    """The A3C paper's smaller network with an LSTM (Mnih et al. 2016, sec. 8): the fast choice on a CPU.
+
+    Observation [B, C, 84, 84] uint8. 16 filters 8x8 stride 4, 32 filters 4x4 stride 2, 256 units, LSTM 256.
+    """
+
+    def __init__(self, channels: int, num_actions: int, size: int = 84) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 16, 8, stride=4)
+        self.conv2 = nn.Conv2d(16, 32, 4, stride=2)
+        side = conv_side(conv_side(size, 8, 4), 4, 2)
+        self.fc = nn.Linear(32 * side * side, 256)
+        self.lstm = nn.LSTMCell(256, 256)
+        self.critic_linear = nn.Linear(256, 1)
+        self.actor_linear = nn.Linear(256, num_actions)
+        initialise(self)
+
+    def features(self, observation: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.conv1(scale_image(observation)))
+        x = F.relu(self.conv2(x))
+        return F.relu(self.fc(x.flatten(1)))
+
+
+class Nature(ActorCritic):
+    """The network of the Nature DQN (Mnih et al. 2015) with an actor and a critic, without memory.
+
+    Observation [B, C, 84, 84] uint8. 32 filters 8x8 stride 4, 64 4x4 stride 2, 64 3x3 stride 1, 512 units.
+    """
+
+    def __init__(self, channels: int, num_actions: int, size: int = 84) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 32, 8, stride=4)
+        self.conv2 = nn.Conv2d(32, 64, 4, stride=2)
+        self.conv3 = nn.Conv2d(64, 64, 3, stride=1)
+        side = conv_side(conv_side(conv_side(size, 8, 4), 4, 2), 3, 1)
+        self.fc = nn.Linear(64 * side * side, 512)
+        self.lstm = None
+        self.critic_linear = nn.Linear(512, 1)
+        self.actor_linear = nn.Linear(512, num_actions)
+        initialise(self)
+
+    def features(self, observation: torch.Tensor) -> torch.Tensor:
+        x = scale_image(observation)
+        for conv in (self.conv1, self.conv2, self.conv3):
+            x = F.relu(conv(x))
+        return F.relu(self.fc(x.flatten(1)))
+
+
+class MLP(ActorCritic):
+    """Two hidden layers of tanh units for a vector observation [B, F] float32; actor and critic share none."""
+
+    def __init__(self, inputs: int, num_actions: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.lstm = None
+        self.actor_body = nn.Sequential(nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh())
+        self.critic_body = nn.Sequential(nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh())
+        self.critic_linear = nn.Linear(hidden, 1)
+        self.actor_linear = nn.Linear(hidden, num_actions)
+        initialise(self)
+
+    def forward(self, observation: torch.Tensor, state: State) -> NetworkOutput:
+        logits = self.actor_linear(self.actor_body(observation))
+        return NetworkOutput(logits, self.critic_linear(self.critic_body(observation)).squeeze(-1), state)
+
+
+def scale_image(observation: torch.Tensor) -> torch.Tensor:
+    """uint8 [B, C, H, W] to floats around 0, in channels_last order, which convolutions prefer."""
+    x = observation.float().sub_(128.0).mul_(1 / 64)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def conv_side(size: int, kernel: int, stride: int) -> int:
+    """Height or width after an unpadded convolution."""
+    return (size - kernel) // stride + 1
+
+
+def initialise(network: ActorCritic) -> None:
+    """Orthogonal weights, zero biases; see the head of this module."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.orthogonal_(module.weight, math.sqrt(2))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.LSTMCell):
+            for weight in (module.weight_ih, module.weight_hh):
+                nn.init.orthogonal_(weight, 1.0)
+            nn.init.zeros_(module.bias_ih)
+            nn.init.zeros_(module.bias_hh)
+    nn.init.orthogonal_(network.critic_linear.weight, 1.0)
+    nn.init.orthogonal_(network.actor_linear.weight, 0.01)
+
+
+def make_network(model: str, observation_shape: tuple[int, ...], num_actions: int) -> ActorCritic:
+    """The network of that name. Raises ValueError when the observation does not fit it."""
+    if model == "mlp":
+        if len(observation_shape) != 1:
+            raise ValueError(f"model mlp takes a vector, not an observation of shape {observation_shape}")
+        return MLP(observation_shape[0], num_actions)
+    if len(observation_shape) != 3:
+        raise ValueError(f"model {model} takes images, not an observation of shape {observation_shape}")
+    channels, height, width = observation_shape
+    if model == "a3c-lstm":
+        if (height, width) != (80, 80):
+            raise ValueError(f"model a3c-lstm takes 80x80 images, not {height}x{width}; use --frame-size 80")
+        return A3Clstm(channels, num_actions)
+    if height != width or height < 36:
+        raise ValueError(f"model {model} takes square images of 36 pixels or more, not {height}x{width}")
+    sized: dict[str, Callable[[int, int, int], ActorCritic]] = {"a3c-small": A3CSmall, "nature": Nature}
+    return sized[model](channels, num_actions, height)

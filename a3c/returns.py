@@ -1,0 +1,59 @@
+"""Advantages and value targets from a rollout. Pure functions; T steps, B environments."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+
+class Advantages(NamedTuple):
+    """What the policy and the value learn from."""
+
+    advantages: torch.Tensor  # [T, B]
+    value_targets: torch.Tensor  # [T, B]
+
+
+def gae(
+    rewards: torch.Tensor,
+    discounts: torch.Tensor,
+    values: torch.Tensor,
+    valid: torch.Tensor,
+    gamma: float,
+    tau: float,
+) -> Advantages:
+    """Generalised advantage estimation (Schulman et al. 2016, eq. 16), cut at the seams of episodes.
+
+        delta_t = r_t + gamma d_t V(s_{t+1}) - V(s_t)
+        A_t     = delta_t + gamma tau d_t A_{t+1}        and the value's target is A_t + V(s_t)
+
+    d_t is 0 after a terminal step and 1 elsewhere. At a seam (`valid` False: s_t ends an episode and
+    s_{t+1} begins the next) A_t is 0, so that a truncated episode bootstraps from V of its own last
+    observation and nothing leaks into it from the next. With tau 1 the target is the n-step return of
+    A3C (Mnih et al. 2016, alg. 3).
+
+    Args:
+        rewards: [T, B]. discounts: [T, B], 0 or 1. valid: [T, B] bool.
+        values: [T+1, B], the last row being the bootstrap value.
+        gamma: discount factor. tau: lambda.
+    """
+    step_discounts = gamma * discounts
+    deltas = (rewards + step_discounts * values[1:] - values[:-1]) * valid
+    decay = tau * step_discounts * valid
+    advantages = torch.empty_like(deltas)
+    running = torch.zeros_like(deltas[0])
+    for t in range(len(deltas) - 1, -1, -1):
+        running = deltas[t] + decay[t] * running
+        advantages[t] = running
+    return Advantages(advantages, advantages + values[:-1])
+
+
+def explained_variance(values: torch.Tensor, targets: torch.Tensor, valid: torch.Tensor) -> float:
+    """1 - Var(target - value) / Var(target) over the valid entries; 0 where the target is constant."""
+    targets, values = targets[valid], values[valid]
+    if targets.numel() < 2:
+        return 0.0
+    variance = targets.var(unbiased=False)
+    if float(variance) < 1e-8:
+        return 0.0
+    return float(1 - (targets - values).var(unbiased=False) / variance)

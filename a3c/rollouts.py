@@ -1,0 +1,61 @@
+"""Stepping environments with an agent, a rollout at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from a3c.agents.base import Agent
+from a3c.envs import EnvBatch
+from a3c.timings import Timings
+from a3c.types import Rollout
+
+
+def collect(
+    envs: EnvBatch, agent: Agent, length: int, reward_clip: float, timings: Timings
+) -> Iterator[Rollout]:
+    """Yields rollouts of `length` steps for ever, each going on where the last one ended.
+
+    The caller pulls weights between two rollouts; inside one they are constant. A yielded rollout's
+    arrays are reused by the next. Rewards are clipped to +-reward_clip (0: not at all) for learning;
+    the episodes' returns stay raw.
+
+    Raises:
+        FloatingPointError: the environment gave a non-finite observation or reward.
+    """
+    step = envs.reset()
+    state = agent.initial_state(envs.size)
+    observations = np.zeros((length + 1, *step.observation.shape), step.observation.dtype)
+    firsts = np.zeros((length + 1, envs.size), bool)
+    actions = np.zeros((length, envs.size), np.int64)
+    rewards, discounts = np.zeros((2, length, envs.size), np.float32)
+    frames = envs.frames
+    while True:
+        state = tuple(s.detach() for s in state)
+        initial_state, extras = state, []
+        observations[0], firsts[0] = step.observation, step.first
+        for t in range(length):
+            with timings.time("act"):
+                output = agent.act(observations[t], firsts[t], state)
+            with timings.time("env"):
+                step = envs.step(output.action)
+            state = output.state
+            extras.append(output.extras)
+            actions[t], rewards[t], discounts[t] = output.action, step.reward, step.discount
+            observations[t + 1], firsts[t + 1] = step.observation, step.first
+        refuse_nonfinite(observations, rewards, envs.spec.env_id)
+        if reward_clip:
+            np.clip(rewards, -reward_clip, reward_clip, out=rewards)
+        yield Rollout(
+            observations, actions, rewards, discounts, firsts, initial_state, state, extras,
+            envs.pop_episodes(), envs.frames - frames,
+        )  # fmt: skip
+        frames = envs.frames
+
+
+def refuse_nonfinite(observations: np.ndarray, rewards: np.ndarray, env_id: str) -> None:
+    """Raises FloatingPointError when anything is NaN or infinite."""
+    for name, values in (("observation", observations), ("reward", rewards)):
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise FloatingPointError(f"{env_id} gave a non-finite {name}; the rollout was dropped")

@@ -1,0 +1,178 @@
+"""The store of one host: weights and optimizer state in one memory, updated lock-free by everybody.
+
+Hogwild (Niu et al. 2011), as in A3C: a pull is a plain copy and a push an in-place optimizer step, while
+others do the same. Two pushes that touch the same element at the same instant may lose one of the two
+there; nothing else can go wrong, and a killed writer leaves nothing locked. With a lock file the pushes
+take turns through flock, which the kernel releases when its holder dies.
+
+In private memory (never shared) the same class serves one process: tests and `--workers 0`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from a3c.config import OptimConfig
+from a3c.errors import StorageError
+from a3c.optim import make_optimizer
+from a3c.parameters import Parameters, Shapes
+from a3c.schedules import learning_rate
+from a3c.scoreboard import Scoreboard
+from a3c.types import Counters, Gradients, PushResult, Rows
+
+Snapshot = dict[str, dict[str, torch.Tensor]]
+
+
+@dataclass
+class StoreMemory:
+    """The tensors all processes share; what a child process is given."""
+
+    shapes: Shapes
+    weights: torch.Tensor  # [N] float32
+    optimizer: dict[str, torch.Tensor]  # [N] each
+
+    @classmethod
+    def allocate(cls, shapes: Shapes, optim: OptimConfig) -> StoreMemory:
+        """Zeros in private memory."""
+        weights = Parameters(shapes).flat
+        state = make_optimizer(optim.optimizer, weights.numel(), optim.epsilon, optim.amsgrad).state
+        return cls(dict(shapes), weights, state)
+
+    def share(self) -> StoreMemory:
+        """Moves the tensors into shared memory. Raises StorageError when it is full."""
+        try:
+            for tensor in (self.weights, *self.optimizer.values()):
+                tensor.share_memory_()
+        except RuntimeError as error:
+            raise StorageError(
+                f"no room for the model in shared memory ({error}); free /dev/shm, in Docker use --shm-size=1g"
+            ) from error
+        return self
+
+
+class SharedStore:
+    """A process's door to a `StoreMemory`; see `ParameterStore`.
+
+    Args:
+        memory: weights and optimizer state.
+        optim: the optimizer's settings.
+        max_steps: where a linear learning rate reaches 0; 0 for none.
+        board: counters; this handle writes in `row` alone.
+        row: the scoreboard row of this process.
+        lock_path: file to take turns with, or None for lock-free pushes.
+    """
+
+    def __init__(
+        self,
+        memory: StoreMemory,
+        optim: OptimConfig,
+        max_steps: int,
+        board: Scoreboard,
+        row: int,
+        lock_path: Path | None = None,
+    ) -> None:
+        self.parameters = Parameters(memory.shapes, memory.weights)
+        self._optimizer = make_optimizer(optim.optimizer, memory.weights.numel(), optim.epsilon, optim.amsgrad)
+        self._optimizer.state = memory.optimizer
+        self._optim, self._max_steps, self._board, self._row = optim, max_steps, board, row
+        self._gradient: Parameters | None = None  # allocated by the first dense push
+        self._lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644) if lock_path else None
+
+    def pull(self, into: Parameters) -> int:
+        version = self._board.total("updates")
+        into.flat.copy_(self.parameters.flat)
+        return version
+
+    @torch.no_grad()
+    def push(self, gradients: Gradients, version: int) -> PushResult:
+        rows = {name: g for name, g in gradients.items() if isinstance(g, Rows)}
+        if rows:
+            norm = math.sqrt(sum(float(g.value.square().sum()) for g in rows.values()))
+            return self._admit(norm, version) or self._apply_rows(rows, norm, version)
+        flat = self._flatten(gradients)
+        norm = float(flat.norm())
+        return self._admit(norm, version) or self._apply(flat, norm, version)
+
+    def _admit(self, norm: float, version: int) -> PushResult | None:
+        """The refusal of a gradient that must not be applied, counted; None for a good one."""
+        lag = self._board.total("updates") - version
+        if not math.isfinite(norm):
+            self._board.add(self._row, {"rejected_nonfinite": 1})
+            return PushResult(False, lag, norm, "non-finite")
+        if self._optim.max_lag and lag > self._optim.max_lag:
+            self._board.add(self._row, {"rejected_stale": 1})
+            return PushResult(False, lag, norm, "stale")
+        return None
+
+    def _flatten(self, gradients: Gradients) -> torch.Tensor:
+        if self._gradient is None:
+            self._gradient = Parameters(self.parameters.shapes)
+        for name, view in self._gradient.views.items():
+            view.copy_(gradients[name])  # type: ignore[arg-type]
+        return self._gradient.flat
+
+    def _apply(self, flat: torch.Tensor, norm: float, version: int) -> PushResult:
+        limit = self._optim.max_grad_norm
+        if limit and norm > limit:
+            flat.mul_(limit / norm)
+        with self._turn():
+            updates = self._board.total("updates")
+            self._optimizer.step(self.parameters.flat, flat, self.learning_rate(), updates + 1)
+            return self._count(norm, updates - version)
+
+    def _apply_rows(self, rows: dict[str, Rows], norm: float, version: int) -> PushResult:
+        with self._turn():
+            updates = self._board.total("updates")
+            for name, g in rows.items():
+                table = self.parameters.views[name]
+                table.index_put_(g.index, g.value * -self.learning_rate(), accumulate=True)
+            return self._count(norm, updates - version)
+
+    def _count(self, norm: float, lag: int) -> PushResult:
+        self._board.add(self._row, {"updates": 1, "lag_sum": lag})
+        return PushResult(True, lag, norm)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._lock is None:
+            yield
+            return
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def learning_rate(self) -> float:
+        """The rate of the next update."""
+        o = self._optim
+        return learning_rate(o.lr, o.lr_schedule, self._max_steps, self._board.total("env_steps"))
+
+    def counters(self) -> Counters:
+        return self._board.counters()
+
+    def snapshot(self) -> Snapshot:
+        weights = self.parameters.clone()
+        state = {name: Parameters(weights.shapes, t).clone() for name, t in self._optimizer.state.items()}
+        flat = {f"{key}.{name}": view for key, p in state.items() for name, view in p.views.items()}
+        return {"model": dict(weights.views), "optimizer": flat}
+
+    def restore(self, snapshot: Snapshot) -> None:
+        self.parameters.load(snapshot["model"])
+        for key, tensor in self._optimizer.state.items():
+            prefix = f"{key}."
+            part = {n.removeprefix(prefix): t for n, t in snapshot["optimizer"].items() if n.startswith(prefix)}
+            Parameters(self.parameters.shapes, tensor).load(part)
+
+    def close(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
