@@ -373,6 +373,23 @@ def from_dict(data: Mapping[str, Any], source: str) -> Config:
     return build_config((source, flat))
 
 
+def resolve_resumed(saved: Config, given: Mapping[str, Any]) -> Config:
+    """The config of a continued run: its saved settings, then `given` (from the command line).
+
+    Raises:
+        UsageError: `given` asks for another environment, algorithm or preset, or has mistakes.
+    """
+    for name in ("env", "algo", "preset"):
+        if name in given and given[name] != saved.get(name):
+            raise UsageError(
+                f"{settings()[name].flag} {given[name]}: the run to continue has {saved.get(name) or 'none'}; "
+                "leave the flag out, or start a new run without --load"
+            )
+    start = {"load", "run_dir", "init_from"}  # they belong to the start that was saved, not to this one
+    kept = {name: saved.get(name) for name in settings() if name not in start}
+    return build_config(("saved settings", kept), ("command line", given))
+
+
 def usable_cores() -> int:
     """Cores this process may really use: its affinity, and the CPU quota of its cgroup."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
