@@ -34,10 +34,10 @@ class Parser(argparse.ArgumentParser):
 
     def mistakes(self, unknown: Sequence[str]) -> list[str]:
         """In words, what `parse_known_args` left over."""
-        flags = [word.partition("=")[0] for word in unknown if word.startswith("-")]
-        if flags:
-            known = self._option_string_actions
-            return [f"{flag}: no such flag{did_you_mean(flag, known)}" for flag in flags]
+        names = [word.partition("=")[0].lstrip("-") for word in unknown if word.startswith("-")]
+        if names:
+            known = [flag.lstrip("-") for flag in self._option_string_actions]
+            return [f"--{name}: no such flag{did_you_mean(name, known, '--')}" for name in names]
         return [f"{word}: a flag must come before it; see --help" for word in unknown]
 
 

@@ -142,10 +142,10 @@ def check(value: Any, choices: Sequence[str], low: float | None, high: float | N
             raise ValueError(f"above the greatest value, {high:g}")
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
     """"; did you mean NAME?", or nothing when no known name is near."""
     near = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean {near[0]}?" if near else ""
+    return f"; did you mean {prefix}{near[0]}?" if near else ""
 
 
 def shown(value: Any) -> str:

@@ -1,0 +1,339 @@
+"""Settings: layers, presets, checks, old spellings and the round trip through config.json."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from a3c import config as c
+from a3c.errors import UsageError
+from a3c.flags import Parser, add_settings, given_settings
+from a3c.values import parse_bool, parse_count, parse_duration, parse_key_value
+
+
+def typed(*argv: str) -> dict[str, Any]:
+    """The settings a command line names."""
+    parser = Parser("run.py", "")
+    add_settings(parser)
+    return given_settings(parser.parse(argv))
+
+
+def resolved(*argv: str) -> c.Config:
+    return c.resolve(typed(*argv))
+
+
+def mistakes_of(*argv: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        resolved(*argv)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+anything = st.recursive(scalars, lambda a: st.lists(a) | st.dictionaries(st.text(), a), max_leaves=5)
+
+
+class TestLayers:
+    def test_defaults_then_preset_then_flags(self) -> None:
+        assert c.Config().optim.lr == 1e-4
+        assert resolved("--preset", "pong-fast").optim.lr == 5e-4
+        assert resolved("--preset", "pong-fast", "--lr", "7e-4").optim.lr == 7e-4
+
+    def test_no_flags_is_the_main_job(self) -> None:
+        config = resolved()
+        assert (config.env.env, config.learn.algo, config.learn.model) == ("Breakout-v0", "a3c", "a3c-lstm")
+        assert config.run.preset == "breakout-a3c"
+        assert config.optim.optimizer == "adam"
+        assert config.optim.amsgrad
+
+    def test_preset_none_gives_the_defaults(self) -> None:
+        assert resolved("--preset", "none").replace(preset="") == c.Config()
+
+    def test_a_preset_brings_its_environment_and_a_flag_replaces_it(self) -> None:
+        assert resolved("--preset", "pong-fast").env.env == "PongNoFrameskip-v4"
+        assert resolved("--preset", "pong-fast", "--env", "Pong-v0").env.env == "Pong-v0"
+
+    def test_configs_are_frozen(self) -> None:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            c.Config().optim.lr = 1.0  # type: ignore[misc]
+
+    def test_replace_and_get_go_by_name(self) -> None:
+        config = c.Config().replace(lr=0.5, workers=3)
+        assert (config.get("lr"), config.get("workers")) == (0.5, 3)
+
+
+class TestPresets:
+    @pytest.mark.parametrize(
+        ("env", "preset"),
+        [
+            ("Breakout-v0", "breakout-a3c"),
+            ("BreakoutNoFrameskip-v4", "breakout-a3c"),
+            ("ALE/Breakout-v5", "breakout-a3c"),
+            ("Pong-v4", "pong-a3c"),
+            ("ALE/Pong-v5", "pong-a3c"),
+            ("Qbert-v0", "atari-a3c"),
+            ("QbertNoFrameskip-v4", "atari-a3c"),
+            ("ALE/Tetris-v5", "atari-a3c"),
+            ("CartPole-v0", "cartpole-a3c"),
+            ("CartPole-v1", "cartpole-a3c"),
+        ],
+    )
+    def test_the_nearest_preset_is_taken(self, env: str, preset: str) -> None:
+        assert resolved("--env", env).run.preset == preset
+
+    @pytest.mark.parametrize("env", ["MountainCar-v0", "FrozenLake-v1", "Nothing-v4"])
+    def test_an_environment_without_preset_gets_the_defaults(self, env: str) -> None:
+        assert resolved("--env", env) == c.Config().replace(env=env)
+
+    def test_every_registered_atari_id_has_one_and_nothing_else_has_an_atari_one(self) -> None:
+        import ale_py
+        import gymnasium
+
+        gymnasium.register_envs(ale_py)
+        for env_id, spec in gymnasium.registry.items():
+            preset = c.preset_for(env_id, "a3c")
+            atari = str(spec.entry_point).startswith("ale_py")
+            assert (preset is not None and preset.settings.get("model") == "a3c-lstm") == atari, env_id
+
+    @pytest.mark.parametrize("name", sorted(c.presets()))
+    def test_each_is_valid_and_says_what_it_is_for(self, name: str) -> None:
+        preset = c.presets()[name]
+        assert preset.summary
+        config = resolved("--preset", name)
+        assert config.run.preset == name
+        assert config.learn.algo == preset.algo
+
+    def test_an_unknown_one_names_the_nearest(self) -> None:
+        text = mistakes_of("--preset", "pong-fsat")
+        assert text == "--preset pong-fsat: no such preset; did you mean pong-fast?"
+        assert "a3c presets" in mistakes_of("--preset", "zzz")
+
+
+class TestMistakes:
+    """Bad input is refused in one line that says what, where and what else to write."""
+
+    def test_all_are_reported_at_once(self) -> None:
+        text = mistakes_of("--gamma", "1.5", "--workers", "two", "--optimizer", "adm", "--max-time", "soon")
+        assert text == (
+            "--gamma 1.5: above the greatest value, 1; --workers two: not a whole number; "
+            "--optimizer adm: not known; did you mean adam?; "
+            "--max-time soon: not a time; write 90, 90s, 10m, 1.5h or 2d"
+        )
+
+    @pytest.mark.parametrize(
+        ("argv", "words"),
+        [
+            (["--lr", "-1"], "--lr -1: below the least value, 0"),
+            (["--lr", "nan"], "not a finite number"),
+            (["--lr", "fast"], "not a number"),
+            (["--num-steps", "0"], "below the least value, 1"),
+            (["--num-steps", "2.5"], "not a whole number"),
+            (["--max-steps", "1.5"], "not a whole number"),
+            (["--max-steps", "1e300"], "too large"),
+            (["--seed", "99999999999"], "above the greatest value"),
+            (["--amsgrad", "perhaps"], "not True or False"),
+            (["--algo", "a2c"], "did you mean a3c?"),
+            (["--model", "resnet"], "choose from a3c-lstm, a3c-small, nature, mlp"),
+            (["--gpu-ids", "0", "0"], "names a GPU twice"),
+            (["--gpu-ids", "0", "-1"], "stands alone"),
+            (["--gpu-ids", "0,1"], "not a whole number"),
+            (["--env-kwargs", "mode"], "not of the form key=value"),
+            (["--lr-schedule", "linear"], "needs --max-steps"),
+            (["--optimizer", "rmsprop", "--amsgrad"], "--amsgrad is a variant of adam"),
+            (["--load", "--init-from", "x.pt"], "give only one"),
+        ],
+    )
+    def test_each_has_its_words(self, argv: list[str], words: str) -> None:
+        assert words in mistakes_of(*argv)
+
+    def test_an_unknown_flag_names_the_nearest(self) -> None:
+        assert mistakes_of("--wrokers", "8") == "--wrokers: no such flag; did you mean --workers?"
+
+    def test_all_unknown_flags_are_named(self) -> None:
+        assert mistakes_of("--wrokers=8", "--colour") == (
+            "--wrokers: no such flag; did you mean --workers?; --colour: no such flag"
+        )
+
+    def test_a_stray_word(self) -> None:
+        assert mistakes_of("Pong-v0") == "Pong-v0: a flag must come before it; see --help"
+
+    def test_a_missing_value(self) -> None:
+        assert "--workers: expected one argument" in mistakes_of("--workers")
+
+    def test_flags_are_not_abbreviated(self) -> None:
+        assert "--work: no such flag" in mistakes_of("--work", "8")
+
+    @given(st.dictionaries(st.sampled_from(sorted(c.settings())), anything, max_size=4))
+    def test_f37_any_values_give_a_config_or_a_usage_error(self, layer: dict[str, Any]) -> None:
+        with contextlib.suppress(UsageError):
+            c.build_config(("a file", layer))
+
+    @given(st.lists(st.sampled_from([*(s.flag for s in c.settings().values()), "1", "-1", "x", "True"])))
+    def test_f37_any_words_give_settings_or_a_usage_error(self, words: list[str]) -> None:
+        with contextlib.suppress(UsageError):
+            resolved(*words)
+
+
+class TestOldSpellings:
+    @pytest.mark.parametrize(
+        ("argv", "value"),
+        [
+            (["--amsgrad"], True),
+            (["--amsgrad", "True"], True),
+            (["--amsgrad", "False"], False),
+            (["--no-amsgrad"], False),
+            (["--amsgrad=false"], False),
+        ],
+    )
+    def test_truths(self, argv: list[str], value: bool) -> None:
+        assert resolved(*argv).optim.amsgrad is value
+
+    @pytest.mark.parametrize(
+        ("argv", "value"),
+        [
+            ([], ""),
+            (["--load"], "newest"),
+            (["--load", "True"], "newest"),
+            (["--load", "False"], ""),
+            (["--load", "some/run"], "some/run"),
+        ],
+    )
+    def test_load(self, argv: list[str], value: str) -> None:
+        assert resolved(*argv).run.load == value
+
+    @pytest.mark.parametrize(
+        ("argv", "value"),
+        [([], ()), (["--gpu-ids"], ()), (["--gpu-ids", "-1"], ()), (["--gpu-ids", "0", "1"], (0, 1))],
+    )
+    def test_gpu_ids(self, argv: list[str], value: tuple[int, ...]) -> None:
+        assert resolved(*argv).run.gpu_ids == value
+
+    def test_flags_of_the_original(self) -> None:
+        words = (
+            "--env Pong-v0 --workers 8 --gpu-ids 0 1 --lr 0.0001 --gamma 0.99 --tau 1.0 --seed 1 "
+            "--entropy-coef 0.01 --value-coef 0.5 --num-steps 20 --amsgrad True --optimizer adam"
+        )
+        config = resolved(*words.split())
+        assert (config.run.workers, config.learn.tau, config.run.gpu_ids) == (8, 1.0, (0, 1))
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        ("text", "seconds"),
+        [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400), ("2D", 172800), ("1e2", 100)],
+    )
+    def test_durations(self, text: str, seconds: float) -> None:
+        assert parse_duration(text) == seconds
+
+    @pytest.mark.parametrize("text", ["", "e", "1e", "5x", "m", "--", "1 2", "nan", "inf"])
+    def test_no_durations(self, text: str) -> None:
+        with pytest.raises(ValueError, match="not a time"):
+            parse_duration(text)
+
+    @pytest.mark.parametrize(
+        ("text", "number"),
+        [("1000", 1000), ("1e6", 10**6), ("500k", 500_000), ("1.5M", 1_500_000), ("2_000", 2000)],
+    )
+    def test_counts(self, text: str, number: int) -> None:
+        assert parse_count(text) == number
+
+    def test_truths(self) -> None:
+        assert [parse_bool(word) for word in ("True", "yes", "0", "OFF")] == [True, True, False, False]
+
+    @pytest.mark.parametrize(
+        ("text", "pair"),
+        [
+            ("mode=1", ("mode", 1)),
+            ("is_slippery=False", ("is_slippery", False)),
+            ("map_name=8x8", ("map_name", "8x8")),
+            ("desc=[1, 2]", ("desc", [1, 2])),
+            ("text=a=b", ("text", "a=b")),
+        ],
+    )
+    def test_key_value(self, text: str, pair: tuple[str, Any]) -> None:
+        assert parse_key_value(text) == pair
+
+    def test_env_kwargs_add_up(self) -> None:
+        config = resolved("--env-kwargs", "a=1", "b=x", "--env-kwargs", "c=true")
+        assert config.env.env_kwargs == {"a": 1, "b": "x", "c": True}
+
+    def test_suffixes_on_the_command_line(self) -> None:
+        config = resolved("--max-time", "2h", "--max-steps", "10M", "--checkpoint-every", "90s")
+        assert (config.run.max_time, config.run.max_steps, config.eval.checkpoint_every) == (7200, 10**7, 90)
+
+
+def values_of(setting: c.Setting) -> st.SearchStrategy[Any]:
+    """Any value the setting allows."""
+    m = setting.metadata
+    low, high = m["low"], m["high"]
+    if m["choices"]:
+        strategy: st.SearchStrategy[Any] = st.sampled_from(m["choices"])
+    elif setting.base_type is bool:
+        strategy = st.booleans()
+    elif setting.base_type is int:
+        strategy = st.integers(low, 2**31 - 1 if high is None else high)
+    elif setting.base_type is float:
+        strategy = st.floats(low, high, allow_nan=False, allow_infinity=False)
+    elif setting.base_type is str:
+        strategy = st.text()
+    elif setting.name == "gpu_ids":
+        strategy = st.lists(st.integers(0, 99), unique=True).map(tuple)
+    else:
+        strategy = st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.booleans())
+    return strategy | st.none() if setting.optional else strategy
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> c.Config:
+    values = {name: draw(values_of(setting)) for name, setting in c.settings().items()}
+    if values["load"]:
+        values["init_from"] = ""
+    if not values["max_steps"]:
+        values["lr_schedule"] = "constant"
+    return c.Config().replace(**values)
+
+
+class TestRoundTrip:
+    @given(configs())
+    def test_a_config_survives_its_json(self, config: c.Config) -> None:
+        assert c.from_dict(json.loads(json.dumps(config.to_dict())), "config.json") == config
+
+    def test_what_is_absent_gets_its_default(self) -> None:
+        assert c.from_dict({}, "config.json") == c.Config()
+
+    def test_unknown_settings_are_all_named(self) -> None:
+        with pytest.raises(UsageError) as caught:
+            c.from_dict({"optim": {"lrr": 1, "zzz": 2}}, "config.json")
+        assert str(caught.value) == (
+            "config.json: unknown setting 'lrr'; did you mean lr?; config.json: unknown setting 'zzz'"
+        )
+
+    @pytest.mark.parametrize("data", [{"optim": 5}, {"optim": [1]}, {"env": None}])
+    def test_a_group_that_is_no_table(self, data: dict[str, Any]) -> None:
+        with pytest.raises(UsageError, match="not a table"):
+            c.from_dict(data, "config.json")
+
+    def test_a_bad_value_names_the_file(self) -> None:
+        with pytest.raises(UsageError, match=r"config\.json: lr -1: below the least value, 0"):
+            c.from_dict({"optim": {"lr": -1}}, "config.json")
+
+
+class TestSettings:
+    @pytest.mark.parametrize("name", sorted(c.settings()))
+    def test_each_has_a_help_text_and_a_valid_default(self, name: str) -> None:
+        setting = c.settings()[name]
+        assert setting.metadata["help"]
+        assert c.build_config(("defaults", {name: setting.default})) == c.Config()
+
+    def test_flags_are_unique(self) -> None:
+        flags = [setting.flag for setting in c.settings().values()]
+        assert len(set(flags)) == len(flags)
+
+    def test_usable_cores(self) -> None:
+        assert c.usable_cores() >= 1
