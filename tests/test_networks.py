@@ -1,0 +1,95 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from a3c.agents.actor_critic import to_compute_format
+from a3c.networks import A3Clstm, make_network
+
+IMAGES = {"a3c-lstm": (1, 80, 80), "a3c-small": (4, 84, 84), "nature": (4, 84, 84)}
+
+
+class Original(nn.Module):
+    """The layers of rl_a3c_pytorch's model, as its state dicts name and shape them."""
+
+    def __init__(self, num_actions):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 32, 5, stride=1, padding=2)
+        self.maxp1 = nn.MaxPool2d(2, 2)
+        self.conv2 = nn.Conv2d(32, 32, 5, stride=1, padding=1)
+        self.conv3 = nn.Conv2d(32, 64, 4, stride=1, padding=1)
+        self.conv4 = nn.Conv2d(64, 64, 3, stride=1, padding=1)
+        self.lstm = nn.LSTMCell(1024, 512)
+        self.critic_linear = nn.Linear(512, 1)
+        self.actor_linear = nn.Linear(512, num_actions)
+
+    def forward(self, x, hx, cx):
+        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
+            x = torch.relu(self.maxp1(conv(x)))
+        hx, cx = self.lstm(x.reshape(x.size(0), -1), (hx, cx))
+        return self.critic_linear(hx), self.actor_linear(hx), hx, cx
+
+
+def test_state_dict_of_the_original_loads_and_computes_the_same():
+    original, ours = Original(4), A3Clstm(1, 4)
+    ours.load_state_dict(original.state_dict(), strict=True)
+    image = torch.randint(0, 256, (3, 1, 80, 80), dtype=torch.uint8)
+    h, c = torch.randn(3, 512), torch.randn(3, 512)
+    value, logits, hx, cx = original((image.float() - 128) / 64, h, c)
+    out = ours(image, (h, c))
+    for a, b in ((out.value, value.squeeze(1)), (out.logits, logits), (out.state[0], hx), (out.state[1], cx)):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("model", IMAGES)
+def test_shapes_and_gradients_reach_every_weight(model):
+    network = make_network(model, IMAGES[model], 6)
+    image = torch.randint(0, 256, (2, *IMAGES[model]), dtype=torch.uint8)
+    state = tuple(torch.randn_like(s) for s in network.initial_state(2))
+    out = network(image, state)
+    assert out.logits.shape == (2, 6)
+    assert out.value.shape == (2,)
+    gradients = torch.autograd.grad(out.logits.sum() + out.value.sum(), list(network.parameters()))
+    assert all(g.abs().sum() > 0 for g in gradients)
+
+
+@pytest.mark.parametrize("model", IMAGES)
+def test_a_fresh_network_sees_its_input(model):
+    """Different images give clearly different values: with x / 255 and torch's defaults they do not."""
+    torch.manual_seed(1)
+    network = make_network(model, IMAGES[model], 6)
+    images = torch.zeros(16, *IMAGES[model], dtype=torch.uint8)
+    for i in range(16):
+        images[i, :, 4 * i : 4 * i + 12, 20:30] = 200
+    with torch.no_grad():
+        out = network(images, network.initial_state(16))
+    assert float(out.value.std()) > 0.02
+    entropy = torch.distributions.Categorical(logits=out.logits).entropy()
+    assert float(entropy.min()) > 0.99 * math.log(6)  # and the policy starts uniform
+
+
+def test_compute_format_changes_the_speed_not_the_result():
+    torch.manual_seed(0)
+    network = A3Clstm(1, 4)
+    image = torch.randint(0, 256, (4, 1, 80, 80), dtype=torch.uint8)
+    before = network(image, network.initial_state(4))
+    to_compute_format(network, "cpu", bf16=False)
+    assert network.conv1(torch.zeros(2, 1, 80, 80)).is_contiguous(memory_format=torch.channels_last)
+    after = network(image, network.initial_state(4))
+    torch.testing.assert_close(before.value, after.value, rtol=1e-4, atol=1e-4)
+    to_compute_format(network, "cpu", bf16=True)
+    assert network.actor_linear.weight.dtype == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        low = network(image, network.initial_state(4))
+    assert low.value.dtype == torch.float32
+    torch.testing.assert_close(before.value, low.value, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "hint"),
+    [("mlp", (1, 80, 80), "vector"), ("a3c-lstm", (1, 84, 84), "80x80"), ("nature", (8,), "images")],
+)
+def test_an_observation_that_does_not_fit_is_refused(model, shape, hint):
+    with pytest.raises(ValueError, match=hint):
+        make_network(model, shape, 2)

@@ -1,0 +1,35 @@
+import torch.multiprocessing as mp
+
+from a3c.scoreboard import Scoreboard
+
+
+def add_many(board, row):
+    for _ in range(2000):
+        board.add(row, {"env_steps": 3, "updates": 1})
+
+
+def test_rows_add_up_over_processes():
+    board = Scoreboard(2, ("loss",)).share()
+    board.add(board.main_row, {"env_steps": 100, "updates": 10})  # what a resumed run brought
+    context = mp.get_context("spawn")
+    children = [context.Process(target=add_many, args=(board, row)) for row in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+    assert board.total("env_steps") == 100 + 2 * 2000 * 3
+    assert board.counters().updates == 10 + 2 * 2000
+    assert board.get(0, "updates") == 2000
+
+
+def test_phases_and_stop():
+    board = Scoreboard(1)
+    board.beat(0, "learn")
+    assert board.phase(0) == "learn"
+    assert board.get(0, "heartbeat") > 0
+    assert board.stop == 0
+    board.stop = 2
+    assert board.stop == 2
+    assert "stop" not in board.totals()
+
+
