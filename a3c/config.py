@@ -29,6 +29,8 @@ from a3c.values import check, convert, did_you_mean, shown
 ALGOS = ("a3c",)
 MODELS = ("a3c-lstm", "a3c-small", "nature", "mlp")
 PRESET_FOLDER = Path(__file__).parent / "presets"
+RUNS_FOLDER = Path("checkpoints")
+"""Where runs go, below the current directory."""
 
 
 def setting(
@@ -382,7 +384,7 @@ def resolve_resumed(saved: Config, given: Mapping[str, Any]) -> Config:
     for name in ("env", "algo", "preset"):
         if name in given and given[name] != saved.get(name):
             raise UsageError(
-                f"{settings()[name].flag} {given[name]}: the run to continue has {saved.get(name) or 'none'}; "
+                f"{settings()[name].flag} {given[name]}: the saved run has {saved.get(name) or 'none'}; "
                 "leave the flag out, or start a new run without --load"
             )
     start = {"load", "run_dir", "init_from"}  # they belong to the start that was saved, not to this one

@@ -1,0 +1,107 @@
+"""What a run writes about itself: JSON files replaced atomically, and one that only grows.
+
+Numbers that are not finite become null, so that every JSON reader can read the files.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import numbers
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from a3c.atomic import FILE_MODE, read_regular, replace_file
+
+MAX_JSON_BYTES = 2**22
+
+
+def write_json(path: Path, value: Mapping[str, Any], *, durable: bool = True) -> None:
+    """Puts a JSON file in the place of the old one; see `replace_file`. Raises OSError."""
+    text = json.dumps(_finite(value), indent=1, allow_nan=False)
+    replace_file(path, (text + "\n").encode(), durable=durable)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises OSError, or ValueError for anything that is none."""
+    try:
+        value = json.loads(read_regular(path, MAX_JSON_BYTES))
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+class JsonLines:
+    """Appends records to a file, one JSON object per line; several processes may do so at once.
+
+    A full or failing disk never stops the caller: what cannot be written is counted in `dropped`, and
+    writing goes on when there is room again. A line torn by a crash is left alone, on a line of its own.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.dropped = 0
+        self.error = ""
+        """Why the last record was dropped; empty when it was not."""
+        self._fd = -1
+
+    def append(self, record: Mapping[str, Any]) -> bool:
+        """Writes one record; False when it had to be dropped."""
+        line = (json.dumps(_finite(record), allow_nan=False) + "\n").encode()
+        try:
+            if self._fd < 0:
+                self._open()
+            if os.write(self._fd, line) != len(line):
+                raise OSError("the disk took only a part of a line")
+        except OSError as error:
+            self.dropped += 1
+            self.error = error.strerror or str(error)
+            self.close()
+            return False
+        self.error = ""
+        return True
+
+    def close(self) -> None:
+        """Frees the descriptor; `append` takes a new one."""
+        if self._fd >= 0:
+            with suppress(OSError):
+                os.close(self._fd)
+            self._fd = -1
+
+    def _open(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+        self._fd = os.open(self.path, flags, FILE_MODE)
+        size = os.fstat(self._fd).st_size
+        if size and os.pread(self._fd, 1, size - 1) != b"\n":
+            os.write(self._fd, b"\n")
+
+
+def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a JSON-lines file in order, without torn or damaged lines. Raises OSError."""
+    with open(path, "rb") as file:
+        for line in file:
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(record, dict):
+                yield record
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, numbers.Integral):  # numpy's
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
