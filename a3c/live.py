@@ -17,9 +17,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from a3c.streams import UnbreakableStream
+
 Status = Mapping[str, Any]
 
 STOP_HINT = "Ctrl-C saves and stops; again aborts"
+LIVE_STATES = ("starting", "running", "stopping")
 _STYLES = {
     "running": "green", "starting": "yellow", "stopping": "yellow", "backoff": "yellow",
     "failed": "bold red", "died": "bold red", "fatal": "bold red",
@@ -43,9 +46,13 @@ class View(Protocol):
         ...
 
 
-def make_view(stream: TextIO, every_s: float = 10.0) -> View:
-    """The live view when `stream` is a terminal, else plain lines at least `every_s` seconds apart."""
-    return LiveView(stream) if is_terminal(stream) else PlainView(stream, every_s)
+def make_view(stream: TextIO, every_s: float = 10.0, hint: str = STOP_HINT) -> View:
+    """The live view when `stream` is a terminal, else plain lines at least `every_s` seconds apart.
+
+    Args:
+        hint: what Ctrl-C does, shown while the run goes on.
+    """
+    return LiveView(stream, hint) if is_terminal(stream) else PlainView(stream, every_s)
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -75,13 +82,14 @@ class PlainView:
         self._stream.flush()
 
     def close(self) -> None:
-        self._stream.give_up_if_broken()
+        self._stream.settle()
 
 
 class LiveView:
     """A table that redraws itself in place, at each update."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, hint: str = STOP_HINT) -> None:
+        self._hint = hint
         self._stream = UnbreakableStream(stream)
         self._console = make_console(self._stream, terminal=True)
         self._live = Live(console=self._console, auto_refresh=False)
@@ -89,54 +97,14 @@ class LiveView:
     def update(self, status: Status) -> None:
         if not self._live.is_started:
             self._live.start()
-        self._live.update(panel(status, self._console.height), refresh=True)
+        self._live.update(panel(status, self._hint, self._console.height), refresh=True)
 
     def message(self, text: str) -> None:
         self._console.print(Text(_printable(text)))
 
     def close(self) -> None:
         self._live.stop()
-        self._stream.give_up_if_broken()
-
-
-class UnbreakableStream:
-    """A text stream whose reader may go away and whose disk may fill: what cannot be written is dropped."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._broken = False
-
-    @property
-    def encoding(self) -> str:
-        return self._stream.encoding or "utf-8"
-
-    def isatty(self) -> bool:
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
-    def write(self, text: str) -> int:
-        try:
-            self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
-            self._broken = False
-        except (OSError, ValueError):  # ValueError: the stream was closed
-            self._broken = True
-        return len(text)
-
-    def flush(self) -> None:
-        try:
-            self._stream.flush()
-        except (OSError, ValueError):
-            self._broken = True
-
-    def give_up_if_broken(self) -> None:
-        """Sends what is still buffered to nowhere, or Python would fail on it when it exits."""
-        self.flush()
-        if self._broken and not self._stream.closed:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+        self._stream.settle()
 
 
 def make_console(stream: Any, terminal: bool) -> Console:
@@ -179,7 +147,7 @@ def _steps(status: Status) -> str:
 # A screen
 
 
-def panel(status: Status, height: int = 0) -> RenderableType:
+def panel(status: Status, hint: str = "", height: int = 0) -> RenderableType:
     """Everything about a run; workers that do not fit into `height` lines are summed up (0: no limit)."""
     parts: list[RenderableType] = [_heading(status)]
     if status.get("progress") is not None:
@@ -187,8 +155,8 @@ def panel(status: Status, height: int = 0) -> RenderableType:
     parts += [_facts(status), _workers(status, max(3, height - 14) if height else 0)]
     if status.get("message"):
         parts.append(Text(_printable(str(status["message"])), style="yellow"))
-    if status.get("state") in ("starting", "running"):
-        parts.append(Text(STOP_HINT, style="dim"))
+    if hint and status.get("state") in LIVE_STATES:
+        parts.append(Text(hint, style="dim"))
     return Group(*parts)
 
 

@@ -1,0 +1,165 @@
+"""The `a3c` command: a table of subcommands, each imported only when it is asked for.
+
+`run.py` and `eval.py` are `a3c run` and `a3c eval` under their own names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from a3c import __version__
+from a3c.config import RUNS_FOLDER, Config, presets, usable_cores
+from a3c.errors import EXIT_OK, EXIT_SIGNAL, A3CError, UsageError
+from a3c.flags import Parser, add_settings, given_settings
+from a3c.streams import UnbreakableStream
+from a3c.values import did_you_mean
+
+
+class Command(NamedTuple):
+    """A subcommand: a function that takes its arguments and returns the exit code."""
+
+    help: str
+    module: str
+    function: str
+
+
+COMMANDS = {
+    "run": Command("train agents; also python run.py", "a3c.cli", "run"),
+    "eval": Command("score, show or film a trained agent; also python eval.py", "evaluators.cli", "main"),
+    "status": Command("show a run from another shell", "a3c.status", "status"),
+    "stop": Command("stop a run, with a last checkpoint", "a3c.status", "stop"),
+    "presets": Command("list the named settings, or show one", "a3c.cli", "show_presets"),
+    "doctor": Command("check this machine", "a3c.doctor", "doctor"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a subcommand; every mistake of the user becomes one line and an exit code."""
+    try:
+        name, *rest = _choose(sys.argv[1:] if argv is None else argv)
+        command = COMMANDS[name]
+        return int(getattr(importlib.import_module(command.module), command.function)(rest))
+    except A3CError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_SIGNAL + signal.SIGINT
+    except BrokenPipeError:
+        return EXIT_SIGNAL + signal.SIGPIPE
+    finally:
+        UnbreakableStream(sys.stdout).settle()
+
+
+def _choose(argv: Sequence[str]) -> list[str]:
+    """The subcommand's name and its own arguments."""
+    if argv and argv[0] in COMMANDS:
+        return list(argv)
+    width = max(map(len, COMMANDS))
+    parser = Parser("a3c", "A3C-style multiprocess actor-learner training.")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "commands:\n" + "\n".join(f"  {n:{width}}  {c.help}" for n, c in COMMANDS.items())
+    parser.add_argument("--version", action="version", version=f"a3c {__version__}")
+    parser.add_argument("command", metavar="COMMAND", help="one of those below; each has its own --help")
+    name = parser.parse(argv[:1]).command
+    raise UsageError(f"a3c {name}: no such command{did_you_mean(name, COMMANDS) or '; see a3c --help'}")
+
+
+def program(name: str) -> str:
+    """What the user typed to start a subcommand: "python run.py" or "a3c run"."""
+    script = Path(sys.argv[0]).name
+    return f"python {script}" if script == f"{name}.py" else f"a3c {name}"
+
+
+# ---------------------------------------------------------------------------------------------------
+# a3c run
+
+
+def run(argv: Sequence[str]) -> int:
+    """`a3c run` and `python run.py`: settles everything that can be wrong, then trains."""
+    parser = Parser(program("run"), "Trains agents: worker processes improve one shared network.")
+    parser.add_argument("--dry-run", action="store_true", help="print the settings as JSON and start nothing")
+    add_settings(parser)
+    options, given = _read_flags(parser, argv)
+    config = _settle(given)
+    if options.dry_run:
+        print(json.dumps(config.to_dict(), indent=2))
+        return EXIT_OK
+
+    from a3c.trainer import train
+    from evaluators.process import run_evaluator
+
+    return train(config, given, [*program("run").split(), *argv], run_evaluator)
+
+
+def _read_flags(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """Parsed flags and, of these, the settings. Raises UsageError with all mistakes at once."""
+    from a3c.run_directory import choose_config
+
+    options, unknown = parser.parse_known_args(argv)
+    given = given_settings(options)
+    mistakes = parser.mistakes(unknown)
+    if mistakes:
+        try:
+            choose_config(RUNS_FOLDER, given)
+        except UsageError as error:
+            mistakes.append(str(error))
+        raise UsageError("; ".join(mistakes))
+    return options, given
+
+
+def _settle(given: dict[str, Any]) -> Config:
+    """The complete settings of a new or continued run; starts and creates nothing."""
+    from a3c.envs import resolve_env
+    from a3c.run_directory import choose_config
+
+    config = resolve_env(choose_config(RUNS_FOLDER, given))
+    _check_devices(config)
+    return config
+
+
+def _check_devices(config: Config) -> None:
+    """Refuses GPUs that are not there. Only counts them: CUDA is first set up in the workers."""
+    import torch
+
+    count = torch.cuda.device_count()
+    missing = [str(gpu) for gpu in config.run.gpu_ids if gpu >= count]
+    if missing:
+        there = f"this machine has {', '.join(map(str, range(count)))}" if count else "no GPU was found here"
+        raise UsageError(f"--gpu-ids {' '.join(missing)}: {there}; without --gpu-ids the CPU does the work")
+    if not config.run.gpu_ids:
+        _note("running on the CPU" + (f"; --gpu-ids takes 0 to {count - 1}" if count else ": no GPU found"))
+    workers, cores = config.run.workers, usable_cores()
+    if workers is not None and workers > cores:
+        _note(f"{workers} workers share {cores} cores; more than {cores} workers make it no faster")
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+# ---------------------------------------------------------------------------------------------------
+# a3c presets
+
+
+def show_presets(argv: Sequence[str]) -> int:
+    """`a3c presets [NAME]`: one line for each, or the settings of one."""
+    parser = Parser("a3c presets", "Lists the presets: named settings that need no further flags.")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="show the settings of this one")
+    name = parser.parse(argv).name
+    if name is None:
+        width = max(map(len, presets()))
+        for preset in presets().values():
+            print(f"{preset.name:{width}}  {preset.summary}")
+        return EXIT_OK
+    if name not in presets():
+        raise UsageError(f"a3c presets {name}: no such preset{did_you_mean(name, presets())}")
+    for key, value in presets()[name].settings.items():
+        print(f"{key} = {json.dumps(value)}")
+    return EXIT_OK

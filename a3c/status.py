@@ -1,0 +1,170 @@
+"""`a3c status` and `a3c stop`: look at a run, or end it, from another shell.
+
+Everything is read from the run directory: `status.json`, and the lock, which the kernel frees when the run
+ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from a3c.config import RUNS_FOLDER
+from a3c.errors import A3CError, StorageError, UsageError
+from a3c.flags import Parser
+from a3c.live import LIVE_STATES, count, is_terminal, make_console, make_view, panel
+from a3c.run_directory import STATUS, read_status
+from a3c.run_lock import LOCK, Holder, lock_holder
+from a3c.values import parse_duration
+
+WATCH_HINT = "Ctrl-C leaves this view; the run goes on"
+_FORCED_STOP_S = 5.0
+
+
+def status(argv: Sequence[str]) -> int:
+    """`a3c status [RUN] [--json | --watch]`."""
+    parser = Parser("a3c status", "Shows a run: how far, how fast, how good, and each of its processes.")
+    _add_run(parser)
+    parser.add_argument("--json", action="store_true", help="print status.json, its state checked")
+    parser.add_argument("--watch", action="store_true", help="go on showing it, once a second")
+    options = parser.parse(argv)
+    if options.json and options.watch:
+        raise UsageError("--json and --watch do not go together; give only one of them")
+    if options.watch:
+        return _watch(options.run)
+    found = checked_status(find_run(options.run))
+    if options.json:
+        print(json.dumps(found, indent=2))
+    else:
+        make_console(sys.stdout, is_terminal(sys.stdout)).print(panel(found))
+    return 0
+
+
+def stop(argv: Sequence[str]) -> int:
+    """`a3c stop [RUN] [--force] [--timeout TIME]`."""
+    parser = Parser("a3c stop", "Stops a run: it writes a last checkpoint and ends its processes.")
+    _add_run(parser)
+    parser.add_argument("--force", action="store_true", help="when it takes too long, end it all the same")
+    parser.add_argument(
+        "--timeout", metavar="TIME", default="60s", help="how long the stop may take [default 60s]"
+    )
+    options = parser.parse(argv)
+    run_dir = find_run(options.run)
+    holder = lock_holder(run_dir)
+    if holder is None:
+        print(f"{run_dir} is not running")
+        return 0
+    _stop_process(run_dir, holder, _timeout(options.timeout), options.force)
+    last = checked_status(run_dir)
+    print(f"{run_dir} {last['state']} at {count(last.get('steps'))} steps; continue it with --load {run_dir}")
+    return 0
+
+
+def find_run(name: str) -> Path:
+    """The run directory `name`, or the one whose status is newest. Raises UsageError when there is none."""
+    if name:
+        if (Path(name) / STATUS).is_file():
+            return Path(name)
+        raise UsageError(f"{name} is not a run directory: it has no {STATUS}")
+    newest = max(RUNS_FOLDER.glob(f"*/{STATUS}"), key=lambda path: path.stat().st_mtime, default=None)
+    if newest is None:
+        raise UsageError(f"no run under {RUNS_FOLDER}/ here; name its directory, or start one with run.py")
+    return newest.parent
+
+
+def checked_status(run_dir: Path) -> dict[str, Any]:
+    """What status.json says; a run that claims to go on but holds no lock any more has died.
+
+    Raises:
+        StorageError: status.json is missing or damaged.
+    """
+    locked = lock_holder(run_dir) is not None  # before the status, which a run writes last
+    found = read_status(run_dir)
+    if found is None:
+        raise StorageError(f"{run_dir / STATUS} is missing or damaged; look at the logs beside it")
+    if found.get("state") in LIVE_STATES and not locked:
+        found["state"] = "died"
+        found["message"] = f"its process is gone without a word; continue it with --load {run_dir}"
+    return found
+
+
+def _add_run(parser: Parser) -> None:
+    text = f"run directory [default: the newest under {RUNS_FOLDER}/]"
+    parser.add_argument("run", metavar="RUN", nargs="?", default="", help=text)
+
+
+def _timeout(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"--timeout {text}: {error}") from None
+
+
+def _watch(name: str) -> int:
+    """Shows a run, or whichever is newest, until Ctrl-C; waits for the first one."""
+    view = make_view(sys.stdout, hint=WATCH_HINT)
+    trouble = ""
+    try:
+        while True:
+            try:
+                view.update(checked_status(find_run(name)))
+                trouble = ""
+            except A3CError as error:
+                if str(error) != trouble:
+                    trouble = str(error)
+                    view.message(f"waiting: {trouble}")
+            time.sleep(1.0)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        view.close()
+
+
+def _stop_process(run_dir: Path, holder: Holder, timeout_s: float, force: bool) -> None:
+    """Asks the run's main process to stop, and with `force` at last makes it."""
+    process = _process(run_dir, holder)
+    process.send_signal(signal.SIGTERM)
+    if _ended(run_dir, holder, timeout_s):
+        return
+    if not force:
+        raise A3CError(f"{run_dir} still runs after {timeout_s:g} s; a3c stop --force {run_dir} ends it")
+    process.send_signal(signal.SIGTERM)  # a second one skips the waiting and the checkpoint
+    if _ended(run_dir, holder, _FORCED_STOP_S):
+        return
+    process.kill()
+    if not _ended(run_dir, holder, _FORCED_STOP_S):
+        raise A3CError(f"process {holder.pid} of {run_dir} outlives SIGKILL; the system may need a restart")
+
+
+def _process(run_dir: Path, holder: Holder) -> psutil.Process:
+    """The process that holds the run's lock: not just its number, it has the lock file open."""
+    if holder.host != socket.gethostname():
+        raise UsageError(f"{run_dir} runs on {holder.host or 'another host'}; stop it there")
+    try:
+        process = psutil.Process(holder.pid)
+        if any(os.path.samefile(file.path, run_dir / LOCK) for file in process.open_files()):
+            return process
+    except psutil.AccessDenied:
+        raise UsageError(f"process {holder.pid} of {run_dir} belongs to another user") from None
+    except (psutil.NoSuchProcess, ValueError, OSError):
+        pass
+    raise UsageError(f"the process of {run_dir} cannot be told; look for it with: fuser -v {run_dir / LOCK}")
+
+
+def _ended(run_dir: Path, holder: Holder, timeout_s: float) -> bool:
+    """Whether that process lets go of the run in time."""
+    deadline = time.monotonic() + timeout_s
+    while lock_holder(run_dir) == holder:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
