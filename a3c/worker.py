@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,7 @@ from a3c.config import Config
 from a3c.envs import make_env
 from a3c.rollouts import collect
 from a3c.scoreboard import Scoreboard
-from a3c.stores.shared import SharedStore, StoreMemory
+from a3c.session import Session
 from a3c.timings import Timings
 from a3c.types import PushResult, Rollout
 
@@ -26,18 +25,13 @@ if TYPE_CHECKING:
 class WorkerSpec:
     """What a worker process is given."""
 
+    session: Session
     worker_id: int  # also its scoreboard row
     incarnation: int  # how often this worker was restarted
-    resumes: int  # how often the run was continued
-    device: str  # "cpu" or "cuda:N"
-    config: Config
-    memory: StoreMemory
-    board: Scoreboard
-    lock_path: Path | None
 
     def seeds(self, count: int) -> list[int]:
         """`count` seeds, different for every (seed, resume, worker, restart)."""
-        entropy = [self.config.run.seed, self.resumes, self.worker_id, self.incarnation]
+        entropy = [self.session.config.run.seed, self.session.resumes, self.worker_id, self.incarnation]
         return [int(word) for word in np.random.SeedSequence(entropy).generate_state(count) >> 1]
 
 
@@ -49,13 +43,16 @@ def run_worker(spec: WorkerSpec, link: Link) -> None:
 
 def work(spec: WorkerSpec, link: Link) -> Iterator[None]:
     """Trains until told to stop or the steps are used up; yields after every rollout."""
-    config, board, row = spec.config, spec.board, spec.worker_id
+    session, row = spec.session, spec.worker_id
+    config, board, device = session.config, session.board, session.device(row)
     timings = Timings(lambda phase: board.beat(row, phase))
     agent_seed, *env_seeds = spec.seeds(1 + config.learn.envs_per_worker)
-    link.context(worker=row, env=config.env.env, seeds=env_seeds[:4], device=spec.device)
+    link.context(worker=row, env=config.env.env, seeds=env_seeds[:4], device=device)
     envs = make_env(config.env, env_seeds, training=True)
-    agent = make_agent(config, envs.spec, agent_seed, spec.device)
-    store = SharedStore(spec.memory, config.optim, config.run.max_steps, board, row, spec.lock_path)
+    agent = make_agent(config, envs.spec, agent_seed, device)
+    if session.agent_state and not session.workers:
+        agent.set_state(session.agent_state)
+    store = session.store(row)
     rollouts = collect(envs, agent, config.learn.num_steps, config.env.reward_clip or 0.0, timings)
     link.ready()
     while not board.stop and not spent(config, board):

@@ -23,7 +23,7 @@ import torch
 from a3c.config import OptimConfig
 from a3c.errors import StorageError
 from a3c.optim import make_optimizer
-from a3c.parameters import Parameters, Shapes
+from a3c.parameters import Parameters, Shapes, differences
 from a3c.schedules import learning_rate
 from a3c.scoreboard import Scoreboard
 from a3c.types import Counters, Gradients, PushResult, Rows
@@ -57,6 +57,28 @@ class StoreMemory:
             ) from error
         return self
 
+    def parameters(self) -> Parameters:
+        """The weights by name."""
+        return Parameters(self.shapes, self.weights)
+
+    def snapshot(self) -> Snapshot:
+        """A private copy, while others may be writing."""
+        state = {key: Parameters(self.shapes, t.clone()) for key, t in self.optimizer.items()}
+        flat = {f"{key}.{name}": view for key, p in state.items() for name, view in p.views.items()}
+        return {"model": dict(self.parameters().clone().views), "optimizer": flat}
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Takes a snapshot back. Raises ValueError when names or shapes differ."""
+        self.parameters().load(snapshot["model"])
+        found = {name: tuple(t.shape) for name, t in snapshot["optimizer"].items()}
+        wanted = {f"{key}.{name}": shape for key in self.optimizer for name, shape in self.shapes.items()}
+        if differing := differences(wanted, found):
+            raise ValueError("; ".join(differing))
+        for key, tensor in self.optimizer.items():
+            Parameters(self.shapes, tensor).load(
+                {name: snapshot["optimizer"][f"{key}.{name}"] for name in self.shapes}
+            )
+
 
 class SharedStore:
     """A process's door to a `StoreMemory`; see `ParameterStore`.
@@ -79,7 +101,8 @@ class SharedStore:
         row: int,
         lock_path: Path | None = None,
     ) -> None:
-        self.parameters = Parameters(memory.shapes, memory.weights)
+        self._memory = memory
+        self.parameters = memory.parameters()
         self._optimizer = make_optimizer(optim.optimizer, memory.weights.numel(), optim.epsilon, optim.amsgrad)
         self._optimizer.state = memory.optimizer
         self._optim, self._max_steps, self._board, self._row = optim, max_steps, board, row
@@ -160,17 +183,10 @@ class SharedStore:
         return self._board.counters()
 
     def snapshot(self) -> Snapshot:
-        weights = self.parameters.clone()
-        state = {name: Parameters(weights.shapes, t).clone() for name, t in self._optimizer.state.items()}
-        flat = {f"{key}.{name}": view for key, p in state.items() for name, view in p.views.items()}
-        return {"model": dict(weights.views), "optimizer": flat}
+        return self._memory.snapshot()
 
     def restore(self, snapshot: Snapshot) -> None:
-        self.parameters.load(snapshot["model"])
-        for key, tensor in self._optimizer.state.items():
-            prefix = f"{key}."
-            part = {n.removeprefix(prefix): t for n, t in snapshot["optimizer"].items() if n.startswith(prefix)}
-            Parameters(self.parameters.shapes, tensor).load(part)
+        self._memory.restore(snapshot)
 
     def close(self) -> None:
         if self._lock is not None:
