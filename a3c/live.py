@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -30,20 +31,26 @@ _STYLES = {
 _CONTROL_CODES = {code: None for code in (*range(32), 127) if chr(code) not in "\n\t"}
 
 
-class View(Protocol):
-    """Shows a run while it goes on."""
+class View(ABC):
+    """Shows a run while it goes on; a context manager that closes itself."""
 
+    @abstractmethod
     def update(self, status: Status) -> None:
         """Shows how the run is now."""
-        ...
 
+    @abstractmethod
     def message(self, text: str) -> None:
         """Shows a line that stays, such as a warning."""
-        ...
 
+    @abstractmethod
     def close(self) -> None:
-        """Leaves the terminal as it was, the last state still on it."""
-        ...
+        """Leaves the terminal as it was, the last state still on it; safe to call twice."""
+
+    def __enter__(self) -> View:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def make_view(stream: TextIO, every_s: float = 10.0, hint: str = STOP_HINT) -> View:
@@ -60,7 +67,7 @@ def is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
-class PlainView:
+class PlainView(View):
     """One line every `every_s` seconds and at each change of state, without control codes."""
 
     def __init__(self, stream: TextIO, every_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -85,7 +92,7 @@ class PlainView:
         self._stream.settle()
 
 
-class LiveView:
+class LiveView(View):
     """A table that redraws itself in place, at each update."""
 
     def __init__(self, stream: TextIO, hint: str = STOP_HINT) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from a3c.config import RUNS_FOLDER
 from a3c.errors import A3CError, StorageError, UsageError

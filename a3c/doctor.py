@@ -1,0 +1,202 @@
+"""`a3c doctor`: checks a machine before a long run, and says how to mend what is wrong."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from packaging.requirements import Requirement
+
+from a3c.config import RUNS_FOLDER, usable_cores
+from a3c.errors import EXIT_OK, EXIT_USAGE
+from a3c.flags import Parser
+
+OK, WARN, FAIL = "ok", "warn", "FAIL"
+_GIB = 2**30
+_OPEN_FILES = 1024
+_SHARED_MEMORY = _GIB // 4
+_MEMORY_PER_WORKER = _GIB // 2
+
+
+class Finding(NamedTuple):
+    """What a check found."""
+
+    level: str
+    text: str
+    fix: str = ""
+
+
+Check = Callable[[], Iterator[Finding]]
+
+
+def doctor(argv: Sequence[str]) -> int:
+    """`a3c doctor`: one line per finding; exit code 2 when something would keep a run from working."""
+    parser = Parser("a3c doctor", "Checks this machine. Lines with FAIL keep runs from working.")
+    parser.parse(argv)
+    failed = False
+    for name, check in CHECKS.items():
+        for finding in _findings(check):
+            failed |= finding.level == FAIL
+            fix = f"; {finding.fix}" if finding.fix else ""
+            print(f"{finding.level:4}  {name:13}  {finding.text}{fix}", flush=True)
+    return EXIT_USAGE if failed else EXIT_OK
+
+
+def _findings(check: Check) -> Iterator[Finding]:
+    """A check that breaks is itself a finding: what it looked at does not work."""
+    try:
+        yield from check()
+    except Exception as error:
+        words = " ".join(str(error).split())[:200]
+        yield Finding(FAIL, f"{type(error).__name__}: {words}", "reinstall with: make setup")
+
+
+def _python() -> Iterator[Finding]:
+    yield Finding(OK, f"{platform.python_version()} at {sys.executable}")
+
+
+def _packages() -> Iterator[Finding]:
+    """Every package that ours asks for, in a version that it allows."""
+    needed = [Requirement(text) for text in importlib.metadata.requires("a3c") or ()]
+    found = []
+    for requirement in needed:
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        version = _version(requirement.name)
+        found.append(f"{requirement.name} {version}")
+        if not version:
+            yield Finding(FAIL, f"{requirement.name} is missing", "install it with: make setup")
+        elif not requirement.specifier.contains(version, prereleases=True):
+            yield Finding(FAIL, f"{requirement.name} {version} is not {requirement.specifier}", "make setup")
+    yield Finding(OK, ", ".join(found))
+    if _version("opencv-python") and _version("opencv-python-headless"):
+        yield Finding(WARN, "opencv-python and opencv-python-headless", "uninstall both, install one")
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _emulator() -> Iterator[Finding]:
+    import ale_py
+    import gymnasium
+
+    gymnasium.register_envs(ale_py)
+    env = gymnasium.make("ALE/Breakout-v5")
+    env.reset(seed=1)
+    env.step(0)
+    env.close()
+    yield Finding(OK, "Breakout starts, its ROM is there")
+
+
+def _shared_memory() -> Iterator[Finding]:
+    import torch
+
+    torch.zeros(2**18).untyped_storage().share_memory_()
+    folder = Path("/dev/shm")
+    if not folder.is_dir():
+        yield Finding(OK, "works")
+        return
+    usage = shutil.disk_usage(folder)
+    text = f"/dev/shm has {_size(usage.free)} free of {_size(usage.total)}"
+    few = usage.free < _SHARED_MEMORY
+    yield Finding(WARN if few else OK, text, "free some, or in Docker use --shm-size=1g" if few else "")
+
+
+def _open_files() -> Iterator[Finding]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = 0 <= soft < _OPEN_FILES
+    hard_text = "no limit" if hard == resource.RLIM_INFINITY else str(hard)
+    fix = f"raise it with: ulimit -n {_OPEN_FILES}" if few else ""
+    yield Finding(WARN if few else OK, f"limit {soft}, at most {hard_text}", fix)
+
+
+def _cores() -> Iterator[Finding]:
+    usable, there = usable_cores(), os.cpu_count() or 1
+    yield Finding(OK, f"{usable} usable" + (f" of {there}" if usable < there else "") + ", one worker each")
+
+
+def _memory() -> Iterator[Finding]:
+    import psutil  # type: ignore[import-untyped]
+
+    memory = psutil.virtual_memory()
+    needed = _MEMORY_PER_WORKER * (usable_cores() + 2)
+    text = f"{_size(memory.available)} free of {_size(memory.total)}"
+    if memory.available < needed:
+        yield Finding(WARN, text, f"{usable_cores()} workers want about {_size(needed)}; use fewer workers")
+    else:
+        yield Finding(OK, text)
+
+
+def _disk() -> Iterator[Finding]:
+    folder = RUNS_FOLDER if RUNS_FOLDER.is_dir() else Path()
+    free = shutil.disk_usage(folder).free
+    text = f"{_size(free)} free in {folder.resolve()}"
+    if not os.access(folder, os.W_OK):
+        yield Finding(FAIL, f"{folder.resolve()} cannot be written to", "change its owner, or use --run-dir")
+    elif free < _GIB:
+        yield Finding(WARN, text, "a long run wants 1 GiB for checkpoints and logs")
+    else:
+        yield Finding(OK, text)
+
+
+def _gpus() -> Iterator[Finding]:
+    import torch
+
+    if not torch.cuda.device_count():
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+        yield Finding(OK, f"none, the CPU does the work (torch is {built})")
+    for gpu in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(gpu)
+        yield Finding(OK, f"{gpu}: {properties.name}, {_size(properties.total_memory)}")
+
+
+def _display() -> Iterator[Finding]:
+    display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    yield Finding(OK, display or "none; eval.py --render writes a video instead of opening a window")
+
+
+def _video() -> Iterator[Finding]:
+    import imageio_ffmpeg  # type: ignore[import-untyped]
+
+    program = imageio_ffmpeg.get_ffmpeg_exe()
+    subprocess.run([program, "-version"], check=True, capture_output=True, timeout=30)
+    yield Finding(OK, f"ffmpeg {imageio_ffmpeg.get_ffmpeg_version()}")
+
+
+def _tmux() -> Iterator[Finding]:
+    if shutil.which("tmux"):
+        yield Finding(OK, "there, for make tmux")
+    else:
+        yield Finding(WARN, "missing, so make tmux does not work", "install it, or use nohup")
+
+
+def _size(size_bytes: float) -> str:
+    return f"{size_bytes / _GIB:.1f} GiB"
+
+
+CHECKS: dict[str, Check] = {
+    "python": _python,
+    "packages": _packages,
+    "emulator": _emulator,
+    "shared memory": _shared_memory,
+    "open files": _open_files,
+    "cores": _cores,
+    "memory": _memory,
+    "disk": _disk,
+    "gpus": _gpus,
+    "display": _display,
+    "video": _video,
+    "tmux": _tmux,
+}
