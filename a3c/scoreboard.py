@@ -57,7 +57,7 @@ class Scoreboard:
 
     def share(self) -> Scoreboard:
         """Moves the table into shared memory."""
-        self._table.share_memory_()
+        self._table.share_memory_()  # type: ignore[no-untyped-call]
         self._cells = self._table.numpy()
         return self
 

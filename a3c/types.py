@@ -120,7 +120,8 @@ class ActorOutput(NamedTuple):
     extras: dict[str, torch.Tensor]  # [B] each, e.g. the behaviour policy's log-probability
 
 
-class Rows(NamedTuple):
+@dataclass(frozen=True)
+class Rows:
     """A row-sparse gradient of one table: only these rows (and columns) are touched."""
 
     index: tuple[torch.Tensor, ...]  # int64 [K] per dimension

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from a3c.agents import make_agent
-from a3c.config import Config
 from a3c.envs import make_env
 from a3c.rollouts import collect
 from a3c.scoreboard import Scoreboard
@@ -36,47 +34,63 @@ class WorkerSpec:
 
 
 def run_worker(spec: WorkerSpec, link: Link) -> None:
-    """The entry point of a worker process."""
-    for _ in work(spec, link):
-        pass
-
-
-def work(spec: WorkerSpec, link: Link) -> Iterator[None]:
-    """Trains until told to stop or the steps are used up; yields after every rollout."""
-    session, row = spec.session, spec.worker_id
-    config, board, device = session.config, session.board, session.device(row)
-    timings = Timings(lambda phase: board.beat(row, phase))
-    agent_seed, *env_seeds = spec.seeds(1 + config.learn.envs_per_worker)
-    link.context(worker=row, env=config.env.env, seeds=env_seeds[:4], device=device)
-    envs = make_env(config.env, env_seeds, training=True)
-    agent = make_agent(config, envs.spec, agent_seed, device)
-    if session.agent_state and not session.workers:
-        agent.set_state(session.agent_state)
-    store = session.store(row)
-    rollouts = collect(envs, agent, config.learn.num_steps, config.env.reward_clip or 0.0, timings)
+    """The entry point of a worker process: trains until told to stop or the steps are used up."""
+    worker = Worker(spec, link)
     link.ready()
-    while not board.stop and not spent(config, board):
-        link.context(step=board.get(row, "env_steps"))
+    while not (spec.session.board.stop or spent(spec.session)):
+        worker.step()
+    worker.close()
+
+
+class Facts(Protocol):
+    """Who is told where the worker is, for the message of an error."""
+
+    def context(self, **facts: Any) -> None: ...
+
+
+class Worker:
+    """Environments, an agent and a door to the shared weights; `step` by `step` they learn."""
+
+    def __init__(self, spec: WorkerSpec, link: Facts) -> None:
+        session, row = spec.session, spec.worker_id
+        config, device = session.config, session.device(row)
+        agent_seed, *env_seeds = spec.seeds(1 + config.learn.envs_per_worker)
+        link.context(worker=row, env=config.env.env, seeds=env_seeds[:4], device=device)
+        self._board, self._row, self._link = session.board, row, link
+        self._timings = Timings(lambda phase: self._board.beat(row, phase))
+        self._envs = make_env(config.env, env_seeds, training=True)
+        self.agent = make_agent(config, self._envs.spec, agent_seed, device)
+        self._store = session.store(row)
+        length, reward_clip = config.learn.num_steps, config.env.reward_clip or 0.0
+        self._rollouts = collect(self._envs, self.agent, length, reward_clip, self._timings)
+
+    def step(self) -> None:
+        """One rollout and what is learned from it. Weights change between rollouts only."""
+        agent, store, timings = self.agent, self._store, self._timings
+        self._link.context(step=self._board.get(self._row, "env_steps"))
         with timings.time("pull"):
             version = store.pull(agent.parameters)
             agent.refresh()
         agent.begin_rollout(store.counters())
-        rollout = next(rollouts)
+        rollout = next(self._rollouts)
         with timings.time("learn"):
             gradients, metrics = agent.gradients(rollout)
         with timings.time("push"):
             result = store.push(gradients, version) if gradients is not None else None
-        report(board, row, rollout, result, metrics, timings.pop())
-        yield
-    board.beat(row, "done")
-    envs.close()
-    store.close()
+        report(self._board, self._row, rollout, result, metrics, timings.pop())
+
+    def close(self) -> None:
+        """Ends the environments."""
+        self._board.beat(self._row, "done")
+        self._envs.close()
+        self._store.close()
 
 
-def spent(config: Config, board: Scoreboard) -> bool:
+def spent(session: Session) -> bool:
     """Whether the run's steps are used up. Asked once a rollout, so a run overshoots by at most a rollout
     of every worker."""
-    return bool(config.run.max_steps) and board.total("env_steps") >= config.run.max_steps
+    limit = session.config.run.max_steps
+    return bool(limit) and session.board.total("env_steps") >= limit
 
 
 def report(
@@ -88,7 +102,7 @@ def report(
     seconds: dict[str, float],
 ) -> None:
     """Adds a rollout's experience, results and times to the worker's row."""
-    sums = {f"time_{phase}": spent for phase, spent in seconds.items()}
+    sums = {f"time_{phase}": duration for phase, duration in seconds.items()}
     sums |= {"env_steps": rollout.env_steps, "frames": rollout.frames, "episodes": len(rollout.episodes)}
     sums["return_sum"] = sum(e.episode_return for e in rollout.episodes)
     sums["length_sum"] = sum(e.length for e in rollout.episodes)

@@ -45,7 +45,7 @@ def use_bf16(learn: LearnConfig, device: str) -> bool:
     if learn.model == "mlp":
         return False
     if device != "cpu":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return cpu_computes_bf16()
 
 

@@ -72,7 +72,7 @@ class ActorCriticPolicy:
 class ActorCriticAgent:
     """An `ActorCriticPolicy` that learns: n-step advantage actor-critic with GAE."""
 
-    metric_names = ("policy_loss", "value_loss", "entropy", "value_mean", "explained_variance")
+    metric_names: tuple[str, ...] = ("policy_loss", "value_loss", "entropy", "value_mean", "explained_variance")
 
     def __init__(
         self, policy: ActorCriticPolicy, *, gamma: float, tau: float, value_coef: float, entropy_coef: float

@@ -50,7 +50,7 @@ class StoreMemory:
         """Moves the tensors into shared memory. Raises StorageError when it is full."""
         try:
             for tensor in (self.weights, *self.optimizer.values()):
-                tensor.share_memory_()
+                tensor.share_memory_()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             raise StorageError(
                 f"no room for the model in shared memory ({error}); free /dev/shm, in Docker use --shm-size=1g"

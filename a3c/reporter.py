@@ -1,0 +1,207 @@
+"""What the main process tells of a run: status.json, the view, and what the evaluator found."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import psutil
+
+from a3c.live import View
+from a3c.processes import ChildStatus, Event
+from a3c.run_directory import RunDirectory
+from a3c.session import Session
+
+_EVERY_S = 1.0
+_RATE_WINDOW_S = 30.0
+
+
+class _Sample(NamedTuple):
+    """Counters at one moment, to take rates from."""
+
+    at: float  # time.monotonic()
+    totals: dict[str, float]
+    steps: list[float]  # by worker
+
+
+class Reporter:
+    """Keeps `status.json` and the view up to date; remembers the evaluator's last and best score."""
+
+    def __init__(self, session: Session, run: RunDirectory, view: View) -> None:
+        self._session, self._run, self._view = session, run, view
+        self._samples: deque[_Sample] = deque()
+        self._states: Mapping[str, ChildStatus] = {}
+        self._due = 0.0
+        self._message = ""
+        self._started = datetime.now().astimezone().isoformat(timespec="seconds")
+        self._evaluation: dict[str, Any] = {}
+        self._best = session.saver().best() if session.resumes else None
+        self._checkpoint: str | None = None
+
+    @property
+    def last_score(self) -> float | None:
+        """Mean score of the newest evaluation of this start."""
+        return self._evaluation.get("mean")
+
+    def greet(self) -> None:
+        """The first lines: what runs where, and how to stop it."""
+        s = self._session
+        devices = ", ".join(sorted({s.device(i) for i in range(max(s.workers, 1))}))
+        workers = f"{s.workers} workers" if s.workers else "one process"
+        how = f"resumes at {s.board.total('env_steps')} steps" if s.resumes else "new run"
+        learn = s.config.learn
+        for line in (
+            f"run directory {s.run_dir} ({how})",
+            s.env.describe(),
+            f"{learn.algo} with {learn.model}, {workers} x {learn.envs_per_worker} environments, on {devices}",
+            f"curves: tensorboard --logdir {s.run_dir.parent}; status: a3c status {s.run_dir}",
+        ):
+            self._view.message(line)
+        self.refresh({}, "starting")
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Remembers what the evaluator found."""
+        for event in events:
+            if event.kind == "evaluation":
+                self._evaluation = event.payload
+            elif event.kind == "best":
+                self._best = event.payload
+            elif event.kind == "checkpoint":
+                self._checkpoint = event.payload["name"]
+
+    def refresh(self, states: Mapping[str, ChildStatus], state: str = "running") -> None:
+        """Writes the status and redraws the view, once a second at most."""
+        now = time.monotonic()
+        self._states = states
+        if now < self._due and state == "running":
+            return
+        self._due = now + _EVERY_S
+        self._sample(now)
+        self._publish(state)
+
+    def finish(self, state: str, reason: str) -> None:
+        """The last status, and one line that sums the run up."""
+        self._message = reason
+        self._sample(time.monotonic())
+        status = self._publish(state)
+        score = "no score yet" if status["best_score"] is None else f"best score {status['best_score']:g}"
+        self._view.message(
+            f"{state}: {reason}; {status['steps']} steps, {score}, checkpoint {status['checkpoint'] or 'none'}; "
+            f"continue with --load {self._run.path}"
+        )
+
+    def _publish(self, state: str) -> dict[str, Any]:
+        status = self._status(state)
+        self._run.write_status(status)
+        self._view.update(status)
+        return status
+
+    def _sample(self, now: float) -> None:
+        board = self._session.board
+        steps = [board.get(i, "env_steps") for i in range(board.workers)]
+        self._samples.append(_Sample(now, board.totals(), steps))
+        while self._samples[-1].at - self._samples[0].at > _RATE_WINDOW_S:
+            self._samples.popleft()
+
+    def _status(self, state: str) -> dict[str, Any]:
+        s, first, last = self._session, self._samples[0], self._samples[-1]
+        seconds = max(last.at - first.at, 1e-9)
+        change = {name: last.totals[name] - first.totals[name] for name in last.totals}
+        counters = s.board.counters()
+        rate = change["env_steps"] / seconds
+        config = s.config
+        return {
+            "run_id": self._run.run_id,
+            "state": state,
+            "pid": os.getpid(),
+            "host": platform.node(),
+            "started": self._started,
+            "updated": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "command": sys.argv,
+            "run_dir": str(s.run_dir),
+            "env": config.env.env,
+            "algo": config.learn.algo,
+            "preset": config.run.preset,
+            "steps": counters.env_steps,
+            "frames": counters.frames,
+            "updates": counters.updates,
+            "episodes": counters.episodes,
+            "rejected": counters.rejected,
+            "steps_per_second": rate,
+            "frames_per_second": change["frames"] / seconds,
+            "mean_lag": ratio(change["lag_sum"], change["updates"]),
+            "last_return": ratio(change["return_sum"], change["episodes"]),
+            "max_steps": config.run.max_steps or None,
+            **self._progress(counters.env_steps, rate),
+            "elapsed_s": s.elapsed_s(),
+            "workers": [self._worker(i, seconds) for i in range(s.board.workers)],
+            "evaluator": self._evaluator(),
+            "best_score": (self._best or {}).get("mean"),
+            "best_score_steps": (self._best or {}).get("env_steps"),
+            "memory_bytes": memory_bytes(),
+            "checkpoint": self._checkpoint,
+            "tensorboard": f"tensorboard --logdir {s.run_dir.parent}",
+            "message": self._message or self._run.status_error,
+        }
+
+    def _progress(self, steps: int, rate: float) -> dict[str, float | None]:
+        """How much of the run is done, by steps or by time, whichever ends it first."""
+        run = self._session.config.run
+        parts = []
+        if run.max_steps:
+            parts.append((steps / run.max_steps, ratio(max(run.max_steps - steps, 0), rate)))
+        if run.max_time:
+            spent_s = time.monotonic() - self._session.started
+            parts.append((spent_s / run.max_time, max(run.max_time - spent_s, 0.0)))
+        if not parts:
+            return {"progress": None, "eta_s": None}
+        share, eta_s = max(parts, key=lambda part: part[0])
+        return {"progress": min(share, 1.0), "eta_s": eta_s}
+
+    def _worker(self, row: int, seconds: float) -> dict[str, Any]:
+        board = self._session.board
+        child = self._states.get(f"worker-{row}")
+        first, last = self._samples[0], self._samples[-1]
+        return {
+            "id": row,
+            "pid": child.pid if child else os.getpid(),
+            "state": child.state if child else "running",
+            "restarts": child.restarts if child else 0,
+            "steps": int(board.get(row, "env_steps")),
+            "device": self._session.device(row),
+            "phase": board.phase(row),
+            "steps_per_second": (last.steps[row] - first.steps[row]) / seconds,
+        }
+
+    def _evaluator(self) -> dict[str, Any]:
+        child = self._states.get("evaluator")
+        return {
+            "pid": child.pid if child else os.getpid(),
+            "state": child.state if child else "running",
+            "restarts": child.restarts if child else 0,
+            "last_score": self._evaluation.get("mean"),
+            "last_score_steps": self._evaluation.get("env_steps"),
+            "episodes": self._evaluation.get("n"),
+        }
+
+
+def ratio(value: float, by: float) -> float | None:
+    """`value / by`, None where `by` is 0."""
+    return value / by if by else None
+
+
+def memory_bytes() -> int:
+    """Resident memory of this process and its descendants; pages they share count once each."""
+    total = 0
+    family = psutil.Process()
+    for process in (family, *family.children(recursive=True)):
+        with suppress(psutil.Error):
+            total += process.memory_info().rss
+    return total

@@ -1,0 +1,226 @@
+"""The main process of a run: sets it up, keeps its processes going, knows when to stop, and stops it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from a3c.checkpoint import entries
+from a3c.config import Config, usable_cores
+from a3c.errors import EXIT_OK, A3CError
+from a3c.live import make_view
+from a3c.logs import logging_to
+from a3c.notify import ServiceManager
+from a3c.processes import ChildSpec, Event, Link, ProcessGroup, Signals, ensure_open_files
+from a3c.reporter import Reporter
+from a3c.run_directory import open_run
+from a3c.saving import Progress
+from a3c.scoreboard import STOP_ALL, STOP_AND_SCORE, STOP_WORKERS
+from a3c.session import Session, open_session
+from a3c.supervisor import EVALUATOR, WORKER, State
+from a3c.worker import Worker, WorkerSpec, run_worker, spent
+
+ROOT = Path("checkpoints")
+"""Where runs without --run-dir go."""
+
+_POLL_S = 0.1
+_LAST_SCORE_S = 600.0  # how long the last evaluation of a finished run may take
+_log = logging.getLogger(__name__)
+
+
+class InlineEvaluator(Protocol):
+    """The evaluator as a part of the main process (`--workers 0`)."""
+
+    finished: bool
+    """Whether it did its last work, which the stop cell asks for."""
+
+    def tick(self) -> bool:
+        """Does one piece of what is due; False when there is nothing to do for now."""
+        ...
+
+
+AgentState = Callable[[], Mapping[str, Any]]
+
+
+class Evaluators(NamedTuple):
+    """How to evaluate, in a process or inline; handed in, because this package never imports evaluators."""
+
+    process: Callable[[Session, int, Link], None]  # session, restarts, link
+    inline: Callable[[Session, Any, AgentState], InlineEvaluator]
+
+
+def train(config: Config, command: Sequence[str], evaluators: Evaluators, root: Path = ROOT) -> int:
+    """Runs a training to its end and returns the exit code. `config` is complete and checked.
+
+    Raises:
+        A3CError: the run could not start or go on; its class gives the exit code.
+    """
+    if config.run.workers is None:
+        config = config.replace(workers=usable_cores())
+    with (
+        open_run(root, config, command) as run,
+        closing(make_view(sys.stdout)) as view,
+        logging_to(run.path / "logs" / "main.log", view),
+        Signals() as signals,
+    ):
+        session = open_session(config, run)
+        reporter = Reporter(session, run, view)
+        reporter.greet()
+        run_session = train_inline if session.workers == 0 else train_processes
+        try:
+            reason = run_session(session, reporter, signals, evaluators)
+        except A3CError as error:
+            reporter.finish("failed", str(error))
+            raise
+        reporter.finish("stopped" if signals.requested else "finished", reason)
+    return EXIT_OK
+
+
+def train_processes(session: Session, reporter: Reporter, signals: Signals, evaluators: Evaluators) -> str:
+    """Workers and the evaluator as processes of their own. Returns why the run ended."""
+    ensure_open_files(session.workers + 1)
+    with ProcessGroup(
+        children(session, evaluators), lambda: heartbeats(session), _report, session.run_dir / "logs"
+    ) as group:
+        service = ServiceManager()
+        group.start()
+        service.ready()
+        while not (reason := why_stop(session, reporter, signals) or why_done(group)):
+            group.wait(_POLL_S)
+            reporter.take(group.poll())
+            reporter.refresh(group.states())
+            service.alive()
+        service.stopping()
+        stop(session, reporter, signals, group)
+    return reason
+
+
+def children(session: Session, evaluators: Evaluators) -> list[ChildSpec]:
+    """Who is to be started: the workers and the evaluator."""
+
+    def worker(worker_id: int) -> ChildSpec:
+        return ChildSpec(
+            f"worker-{worker_id}", WORKER, run_worker, lambda restarts: (WorkerSpec(session, worker_id, restarts),)
+        )
+
+    evaluator = ChildSpec("evaluator", EVALUATOR, evaluators.process, lambda restarts: (session, restarts))
+    return [*(worker(i) for i in range(session.workers)), evaluator]
+
+
+def heartbeats(session: Session) -> dict[str, tuple[float, str]]:
+    """Each child's last sign of life and phase."""
+    board = session.board
+    rows = {f"worker-{i}": i for i in range(session.workers)} | {"evaluator": board.evaluator_row}
+    return {name: (board.get(row, "heartbeat"), board.phase(row)) for name, row in rows.items()}
+
+
+def why_stop(session: Session, reporter: Reporter, signals: Signals) -> str:
+    """The reason to end the run now, in words; empty to go on."""
+    run = session.config.run
+    if signals.requested:
+        return f"stopped by {signals.requested.name}"
+    if run.max_time and time.monotonic() - session.started >= run.max_time:
+        return f"--max-time {run.max_time:g} s is over"
+    if run.target_score is not None and reporter.last_score is not None and reporter.last_score >= run.target_score:
+        return f"score {reporter.last_score:g} reached --target-score {run.target_score:g}"
+    if spent(session):
+        return f"--max-steps {run.max_steps} is reached"
+    return ""
+
+
+def why_done(group: ProcessGroup) -> str:
+    """Set when every worker ended its work by itself."""
+    states = [child.state for child in group.states().values() if child.role == WORKER]
+    return "all workers are done" if all(state is State.DONE for state in states) else ""
+
+
+def stop(session: Session, reporter: Reporter, signals: Signals, group: ProcessGroup) -> None:
+    """Ends the workers, then the evaluator, which writes the last checkpoint; if it does not, this does."""
+    board, grace = session.board, session.config.run.grace
+
+    def idle() -> None:
+        reporter.refresh(group.states(), "stopping")
+
+    board.stop = STOP_WORKERS
+    reporter.take(group.stop(WORKER, grace / 2, idle))
+    if not signals.requested:
+        board.stop = STOP_AND_SCORE
+        deadline = time.monotonic() + _LAST_SCORE_S
+        while group.states()["evaluator"].state in (State.STARTING, State.RUNNING):
+            if signals.requested or time.monotonic() > deadline:
+                break
+            group.wait(_POLL_S)
+            reporter.take(group.poll())
+            idle()
+    board.stop = STOP_ALL
+    reporter.take(group.stop(EVALUATOR, grace / 2, idle))
+    save_if_missing(session, reporter)
+
+
+def save_if_missing(session: Session, reporter: Reporter) -> None:
+    """Writes the last checkpoint when the evaluator could not."""
+    steps = session.board.total("env_steps")
+    saved = entries(session.run_dir)
+    if steps == 0 or (saved and saved[-1].step == steps):
+        return
+    _log.warning("the evaluator left no last checkpoint; writing it here")
+    saver = session.saver()
+    progress = Progress(session.board.counters(), session.elapsed_s(), saver.best())
+    path = saver.save(session.memory.snapshot(), progress)
+    reporter.take([Event("main", "checkpoint", {"name": path.name})])
+
+
+def train_inline(session: Session, reporter: Reporter, signals: Signals, evaluators: Evaluators) -> str:
+    """The same worker and evaluator, in turns, in this process: bit-reproducible for a given seed."""
+    link = InlineLink()
+    worker = Worker(WorkerSpec(session, 0, 0), link)
+    if session.agent_state:
+        worker.agent.set_state(session.agent_state)
+    evaluator = evaluators.inline(session, link, worker.agent.get_state)
+
+    def share_turns() -> None:
+        while evaluator.tick() and not signals.requested:
+            reporter.refresh({})
+        reporter.take(link.pop_events())
+        reporter.refresh({})
+
+    while not (reason := why_stop(session, reporter, signals)):
+        worker.step()
+        share_turns()
+    worker.close()
+    while not evaluator.finished:
+        session.board.stop = STOP_ALL if signals.requested else STOP_AND_SCORE
+        share_turns()
+    save_if_missing(session, reporter)
+    return reason
+
+
+class InlineLink:
+    """A `Link` within one process: what is told is kept until the main loop asks."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+
+    def pop_events(self) -> list[Event]:
+        """What was told since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    def event(self, kind: str, payload: dict[str, Any]) -> None:
+        self._events.append(Event("main", kind, dict(payload)))
+
+    def warning(self, text: str) -> None:
+        _log.warning(text)
+
+    def context(self, **facts: Any) -> None: ...
+
+    def ready(self) -> None: ...
+
+
+def _report(level: str, text: str) -> None:
+    _log.log(logging.getLevelNamesMapping()[level.upper()], text)
