@@ -28,6 +28,7 @@ class EnvSpec:
     num_states: int = 0  # of a discrete observation space, else 0
     sticky: float = 0.0  # probability that the emulator repeats the previous action
     frame_skip: tuple[int, int] = (1, 1)  # fewest and most frames per step
+    frame_rate: float = 60.0  # frames per second when a person watches
     frame_cap: int = 0  # frames after which a game is truncated; 0: no cap
     step_cap: int = 0  # steps after which an episode is truncated; 0: no cap
     protocol: str = "none"  # "classic", "machado" or, outside Atari, "none"

@@ -1,7 +1,7 @@
-"""Logs that never stop training: TensorBoard events and JSON lines.
+"""TensorBoard events that never stop training.
 
 A full disk, a vanished folder or a broken device costs points, not the run: what cannot be written is
-dropped and counted, and after a pause (2 s, doubled up to 5 minutes) the file is tried again. TensorBoard's
+dropped and counted, and after a pause (2 s, doubled up to 5 minutes) a new file is tried. TensorBoard's
 own writer works in a thread that dies at its first error and fails for ever after; so events are written
 here directly, in TensorBoard's format, a whole batch at a time.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import math
 import os
 import socket
@@ -32,9 +31,6 @@ from torch.utils.tensorboard._pytorch_graph import graph as trace_graph
 from torch.utils.tensorboard.summary import text as text_summary
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 300.0
-
-LONGEST_LINE = 1 << 16
-"""Bytes to look back for the end of the last whole line."""
 
 Clock = Callable[[], float]
 
@@ -175,69 +171,3 @@ def _records(events: Iterable[Event]) -> bytes:
         event.wall_time = time.time()
         records.write(event.SerializeToString())
     return buffer.getvalue()
-
-
-class JsonLines:
-    """Appends one JSON object per line to `path`.
-
-    Args:
-        path: a torn last line, left by a process that was killed, is cut off.
-        clock: seconds, for the pauses after a failure.
-    """
-
-    def __init__(self, path: Path, clock: Clock = time.monotonic) -> None:
-        self._path = path
-        self._file = GuardedFile(self._open, clock)
-
-    @property
-    def dropped(self) -> int:
-        """Lines lost so far."""
-        return self._file.dropped
-
-    @property
-    def error(self) -> str:
-        """Why lines are being lost now; empty when they are not."""
-        return self._file.error
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Appends a row; a number that is not finite becomes null."""
-        self._file.write(json.dumps({k: _finite(v) for k, v in row.items()}).encode() + b"\n")
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
-
-    def _open(self) -> int:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        size = os.lseek(descriptor, 0, os.SEEK_END)
-        tail = os.pread(descriptor, LONGEST_LINE, max(0, size - LONGEST_LINE))
-        os.ftruncate(descriptor, size - len(tail) + tail.rfind(b"\n") + 1)
-        return descriptor
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file, without a torn last line; none when there is no file."""
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in lines[:-1] if line]
-
-
-def forget_after(path: Path, env_steps: int) -> None:
-    """Removes the rows beyond `env_steps`: a resumed run goes through those steps again.
-
-    Raises:
-        OSError: the file could not be replaced; it is as it was.
-    """
-    rows = read_rows(path)
-    kept = [row for row in rows if row.get("env_steps", 0) <= env_steps]
-    if len(kept) == len(rows):
-        return
-    part = path.with_name(f".{path.name}.part")
-    part.write_text("".join(json.dumps(row) + "\n" for row in kept))
-    os.replace(part, path)

@@ -1,8 +1,7 @@
-"""Logs are readable by TensorBoard itself, and survive a disk that is full or gone."""
+"""Events are readable by TensorBoard itself; writing survives a disk that is full or gone."""
 
 import errno
 import itertools
-import json
 import os
 import shutil
 from collections import defaultdict
@@ -11,7 +10,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from evaluators.writer import FIRST_PAUSE_S, GuardedFile, JsonLines, TensorBoard, forget_after, read_rows
+from evaluators.writer import FIRST_PAUSE_S, GuardedFile, TensorBoard
 
 
 class FakeClock:
@@ -133,47 +132,3 @@ def test_pauses_double_up_to_a_limit(clock):
     assert gaps[:4] == [2, 4, 8, 16]
     assert max(gaps) == gaps[-1] == 300
     assert file.dropped == 2000
-
-
-def test_json_lines_hold_finite_numbers_only(tmp_path):
-    log = JsonLines(tmp_path / "metrics.jsonl")
-    log.write({"kind": "train", "env_steps": 5, "loss": float("nan"), "lag": 0.5})
-    log.write({"kind": "evaluation", "env_steps": 6, "scores": [1.0, 2.0]})
-    log.close()
-    assert read_rows(tmp_path / "metrics.jsonl") == [
-        {"kind": "train", "env_steps": 5, "loss": None, "lag": 0.5},
-        {"kind": "evaluation", "env_steps": 6, "scores": [1.0, 2.0]},
-    ]
-
-
-def test_a_torn_last_line_is_cut_off(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"env_steps": 1}\n{"env_st')
-    assert read_rows(path) == [{"env_steps": 1}]
-    log = JsonLines(path)
-    log.write({"env_steps": 2})
-    log.close()
-    assert path.read_text() == '{"env_steps": 1}\n{"env_steps": 2}\n'
-
-
-def test_f27_json_lines_survive_a_full_disk_without_a_torn_line(tmp_path, clock, full_disk):
-    path = tmp_path / "metrics.jsonl"
-    log = JsonLines(path, clock)
-    log.write({"env_steps": 1, "text": "long enough"})
-    full_disk(True)
-    log.write({"env_steps": 2, "text": "long enough"})
-    assert (log.dropped, "No space" in log.error) == (1, True)
-    full_disk(False)
-    clock.now += FIRST_PAUSE_S
-    log.write({"env_steps": 3})
-    assert [row["env_steps"] for row in map(json.loads, path.read_text().splitlines())] == [1, 3]
-    log.close()
-
-
-def test_a_resumed_run_forgets_the_steps_it_goes_through_again(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    forget_after(path, 10)  # no file yet
-    path.write_text("".join(json.dumps({"env_steps": n}) + "\n" for n in (5, 10, 15)) + '{"to')
-    forget_after(path, 10)
-    assert path.read_text() == '{"env_steps": 5}\n{"env_steps": 10}\n'
-    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]

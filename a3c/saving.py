@@ -1,0 +1,84 @@
+"""What a checkpoint of a run holds, and how it is put together and written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from a3c.checkpoint import Checkpoint, Kind, best_checkpoint, prune, write_checkpoint
+from a3c.config import Config
+from a3c.stores.shared import Snapshot
+from a3c.types import Counters, EnvSpec
+
+Record = dict[str, Any]
+"""The best evaluated score: mean, std, n, seeds and the env_steps of the weights, as plain data."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run was when its weights were copied."""
+
+    counters: Counters
+    elapsed_s: float  # over all resumes
+    best: Record | None = None
+    agent: Mapping[str, Any] | None = None  # an agent's private state, see `Agent.get_state`
+
+
+@dataclass(frozen=True)
+class Saver:
+    """Writes the checkpoints of one run: whoever has a snapshot of the weights can save.
+
+    A checkpoint's state holds what is needed to go on and to play: "algo", "env" (the environment's
+    signature), "network" ({name: shape}), "config", "counters", "elapsed_s", "best", "agent" (plain part)
+    and "resumes". Together with the seed in the configuration, the last gives every worker its random
+    numbers (`WorkerSpec.seeds`).
+    """
+
+    run_dir: Path
+    config: Config
+    env_spec: EnvSpec
+    resumes: int = 0
+
+    def save(self, snapshot: Snapshot, progress: Progress, kind: Kind = "ckpt") -> Path:
+        """Commits a checkpoint and returns its folder.
+
+        Raises:
+            CheckpointError: the snapshot holds numbers that are not finite.
+            StorageError: no room or no permission; older checkpoints are untouched.
+        """
+        agent = dict(progress.agent or {})
+        tensors = {name: value for name, value in agent.items() if isinstance(value, torch.Tensor)}
+        state = {
+            "algo": self.config.learn.algo,
+            "env": self.env_spec.signature(),
+            "network": {name: list(tensor.shape) for name, tensor in snapshot["model"].items()},
+            "config": self.config.to_dict(),
+            "resumes": self.resumes,
+            "counters": progress.counters._asdict(),
+            "elapsed_s": progress.elapsed_s,
+            "best": progress.best,
+            "agent": {name: value for name, value in agent.items() if name not in tensors},
+        }
+        checkpoint = Checkpoint(snapshot["model"], state, snapshot["optimizer"], tensors)
+        return write_checkpoint(self.run_dir, checkpoint, progress.counters.env_steps, kind)
+
+    def prune(self) -> None:
+        """Removes the checkpoints beyond `keep_checkpoints`. Raises StorageError."""
+        prune(self.run_dir, self.config.eval.keep_checkpoints)
+
+    def best(self) -> Record | None:
+        """The record of the best checkpoint on the disk, which alone counts: a record without its weights
+        is worth nothing. None when there is none yet. Raises CheckpointError when all are damaged."""
+        found = best_checkpoint(self.run_dir)
+        return found[1].state["best"] if found else None
+
+
+def progress_of(checkpoint: Checkpoint) -> Progress:
+    """Where a checkpoint's run was; its agent's state is whole again."""
+    state = checkpoint.state
+    counters = Counters(**state["counters"])
+    return Progress(counters, state["elapsed_s"], state["best"], {**state["agent"], **checkpoint.agent})

@@ -1,0 +1,36 @@
+"""Which weights are the best: decided by evaluated scores, and checked twice.
+
+The highest of many noisy scores is high by luck. So weights that seem to beat the record play again, with
+other seeds, and only the mean over all games of both evaluations counts; it becomes the new record.
+"""
+
+from __future__ import annotations
+
+from a3c.saving import Record
+from evaluators.episodes import Games
+from evaluators.stats import summarise
+
+FIRST_SEED, SECOND_SEED = 10_000, 20_000
+"""First seed of a contest's two evaluations; the others follow. Training draws its seeds from the whole
+range of 31 bits, and `eval.py` by default from elsewhere."""
+
+
+def seeds_from(first: int, count: int) -> tuple[int, ...]:
+    """`count` seeds in a row."""
+    return tuple(range(first, first + count))
+
+
+def challenges(games: Games, best: Record | None) -> bool:
+    """Whether games of a first evaluation earn their weights a second one."""
+    return best is None or summarise(games.scores).mean > best["mean"]
+
+
+def new_record(first: Games, second: Games, env_steps: int, best: Record | None) -> Record | None:
+    """The record over the games of both evaluations, or None when it does not beat the old one."""
+    s = summarise(first.scores + second.scores)
+    if best is not None and s.mean <= best["mean"]:
+        return None
+    return {
+        "mean": s.mean, "std": s.std, "min": s.min, "max": s.max, "n": s.n,
+        "seeds": [*first.seeds, *second.seeds], "env_steps": env_steps,
+    }  # fmt: skip

@@ -1,0 +1,115 @@
+"""Playing whole games with a policy, as one batch that shrinks as games end.
+
+A score is the unclipped return of one game over all its lives. Each seed plays exactly one game, so short
+games are not counted more often than long ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from a3c.agents.base import Policy
+from a3c.envs import EnvBatch
+from a3c.types import EpisodeStats
+
+STEP_LIMIT = 108_000
+"""Steps after which a game is cut whatever the environment: no evaluation goes on for ever."""
+
+
+class Played(NamedTuple):
+    """What is going on after one step of the batch."""
+
+    envs: EnvBatch  # the games that took the step, ended ones included
+    games: np.ndarray  # [B] int64: which game each row of `envs` is
+    over: np.ndarray  # [B] bool: which ended with this step
+
+
+@dataclass(frozen=True)
+class Games:
+    """One finished game for each seed."""
+
+    seeds: tuple[int, ...]
+    episodes: tuple[EpisodeStats, ...]  # in the order of the seeds
+    action_share: float  # of the action taken most often; near 1 the policy hardly looks at the screen
+
+    @property
+    def scores(self) -> list[float]:
+        """Unclipped returns, in the order of the seeds."""
+        return [e.episode_return for e in self.episodes]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Steps, in the order of the seeds."""
+        return [e.length for e in self.episodes]
+
+    @property
+    def truncated(self) -> int:
+        """How many games were cut by a limit."""
+        return sum(e.truncated for e in self.episodes)
+
+
+def play(
+    policy: Policy, envs: EnvBatch, seeds: tuple[int, ...], step_limit: int = STEP_LIMIT
+) -> Generator[Played, None, Games]:
+    """Plays one game in each environment; yields after every step of the batch, finally returns the games.
+
+    The caller decides between two steps what else is to be done, and may stop asking: games take hours
+    at worst. Environments whose game is over are closed and left out of the batch.
+
+    Args:
+        policy: its recurrent state starts afresh; its weights must not change meanwhile.
+        envs: fresh ones, made for `seeds`.
+        seeds: one per environment, for the record.
+        step_limit: steps after which a game is cut, and reported as truncated.
+
+    Raises:
+        FloatingPointError: the policy is not finite (from the policy).
+    """
+    games = np.arange(envs.size)
+    running = np.zeros(envs.size)
+    taken = np.zeros(envs.spec.num_actions, np.int64)
+    episodes: dict[int, EpisodeStats] = {}
+    now, state = envs.reset(), policy.initial_state(envs.size)
+    observation, first = now.observation, now.first
+    for step in range(1, step_limit + 1):
+        output = policy.act(observation, first, state)
+        taken += np.bincount(output.action, minlength=len(taken))
+        now = envs.step(output.action)
+        running[games] += now.reward
+        over = now.last.copy()
+        episodes |= zip(games[over].tolist(), envs.pop_episodes(), strict=True)
+        if step == step_limit:
+            cut = games[~over].tolist()
+            episodes |= {g: _cut(running[g], step, envs) for g in cut}
+        yield Played(envs, games, over)
+        going = np.flatnonzero(~over)
+        if not len(going):
+            break
+        observation, first, state = now.observation, now.first, output.state
+        if len(going) < len(over):
+            envs, games = envs.select(going), games[going]
+            observation, first = observation[going], first[going]
+            state = tuple(s[torch.from_numpy(going).to(s.device)] for s in state)
+    return Games(seeds, tuple(episodes[g] for g in sorted(episodes)), float(taken.max() / taken.sum()))
+
+
+def _cut(score: float, steps: int, envs: EnvBatch) -> EpisodeStats:
+    """A game cut by the evaluator: its frames can only be reckoned, from the mean frame skip."""
+    low, high = envs.spec.frame_skip
+    return EpisodeStats(float(score), steps, round(steps * (low + high) / 2), truncated=True)
+
+
+def evaluate(policy: Policy, envs: EnvBatch, seeds: tuple[int, ...]) -> Games:
+    """`play` to the end."""
+    games = play(policy, envs, seeds)
+    while True:
+        try:
+            next(games)
+        except StopIteration as end:
+            result: Games = end.value
+            return result

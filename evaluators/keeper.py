@@ -1,0 +1,121 @@
+"""Keeping the newest and the best weights, on a clock, whatever the disk does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from a3c.checkpoint import Kind
+from a3c.errors import CheckpointError, StorageError
+from a3c.saving import Progress, Record, Saver
+from a3c.stores.base import ParameterStore
+from a3c.stores.shared import Snapshot
+
+FIRST_RETRY_S = 5.0
+"""Pause after a checkpoint that could not be written; doubles up to the usual time between two."""
+
+
+class Reporter(Protocol):
+    """Whom the evaluator tells what happened: `a3c.child.Link` in a process of its own."""
+
+    def event(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """"evaluation", "best" or "checkpoint", with plain data."""
+        ...
+
+    def warning(self, text: str) -> None:
+        """One line for the run's log."""
+        ...
+
+
+class Alarm:
+    """Rings every `every_s` seconds, never for 0."""
+
+    def __init__(self, every_s: float, now: float) -> None:
+        self._every_s = every_s or math.inf
+        self._at = now + self._every_s
+        self._failures = 0
+
+    def rings(self, now: float) -> bool:
+        """Whether it is time, and if so, winds itself up again."""
+        if now < self._at:
+            return False
+        self._at = now + self._every_s
+        return True
+
+    def settle(self, succeeded: bool, now: float) -> None:
+        """Brings the next ring forward after a failure."""
+        self._failures = 0 if succeeded else self._failures + 1
+        if not succeeded:
+            self._at = now + min(FIRST_RETRY_S * 2 ** (self._failures - 1), self._every_s)
+
+
+class Keeper:
+    """Writes checkpoints. One that cannot be written costs no more than itself: it is tried again after a
+    pause, and training goes on.
+
+    Args:
+        saver: knows the run.
+        store: of the weights to keep.
+        reporter: hears of every checkpoint ("checkpoint", "best") and of trouble.
+        clock: seconds.
+    """
+
+    def __init__(
+        self, saver: Saver, store: ParameterStore, reporter: Reporter, clock: Callable[[], float]
+    ) -> None:
+        self._saver, self._store, self._reporter, self._clock = saver, store, reporter, clock
+        self._alarm = Alarm(saver.config.eval.checkpoint_every, clock())
+        self._saved: Progress | None = None
+        self._unsaved_best: tuple[Snapshot, Progress] | None = None
+        self.best = self._read_best()
+
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint; asking winds the clock up again."""
+        return self._alarm.rings(self._clock())
+
+    def save(self, progress: Progress) -> bool:
+        """Writes the weights of now, unless nothing happened since the last time, and the best ones if that
+        failed before. Returns whether both are safe."""
+        newest = self._saved is not None and self._saved.counters == progress.counters
+        if not newest and self._write(self._store.snapshot(), progress, "ckpt"):
+            self._saved, newest = progress, True
+        return self._settle(self._write_best() and newest)
+
+    def crown(self, snapshot: Snapshot, progress: Progress, record: Record) -> None:
+        """Makes weights the best of the run and writes them, as they were when they were evaluated."""
+        self.best = record
+        self._unsaved_best = snapshot, replace(progress, best=record)
+        self._settle(self._write_best())
+        self._reporter.event("best", record)
+
+    def _write_best(self) -> bool:
+        if self._unsaved_best is not None and self._write(*self._unsaved_best, "best"):
+            self._unsaved_best = None
+        return self._unsaved_best is None
+
+    def _write(self, snapshot: Snapshot, progress: Progress, kind: Kind) -> bool:
+        step = progress.counters.env_steps
+        try:
+            path = self._saver.save(snapshot, progress, kind)
+        except (CheckpointError, StorageError) as error:
+            self._reporter.warning(f"no checkpoint of step {step}: {error}; training goes on")
+            return False
+        self._reporter.event("checkpoint", {"name": path.name, "kind": kind, "env_steps": step})
+        try:
+            self._saver.prune()
+        except StorageError as error:
+            self._reporter.warning(str(error))
+        return True
+
+    def _settle(self, succeeded: bool) -> bool:
+        self._alarm.settle(succeeded, self._clock())
+        return succeeded
+
+    def _read_best(self) -> Record | None:
+        try:
+            return self._saver.best()
+        except (CheckpointError, StorageError) as error:
+            self._reporter.warning(f"{error}; the best score is looked for anew")
+            return None

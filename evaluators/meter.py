@@ -1,0 +1,59 @@
+"""Training in numbers: what the scoreboard's sums say of the time between two looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from a3c.scoreboard import TIMED
+
+Row = dict[str, float | None]
+"""Numbers by name; None where there was nothing to measure."""
+
+TAGS = {
+    "mean_return": "train/return_mean",
+    "mean_length": "train/length_mean",
+    "episodes": "train/episodes",
+    "steps_per_second": "speed/steps_per_second",
+    "frames_per_second": "speed/frames_per_second",
+    "updates_per_second": "speed/updates_per_second",
+    "mean_lag": "learn/lag_mean",
+    "rejected_nonfinite": "learn/rejected_nonfinite",
+    "rejected_stale": "learn/rejected_stale",
+    **{f"share_{phase}": f"time/{phase}" for phase in TIMED},
+}
+"""TensorBoard tag of each number of a row; the agent's own metrics go under learn/."""
+
+
+def interval_row(
+    before: Mapping[str, float], after: Mapping[str, float], seconds: float, metric_names: Sequence[str]
+) -> Row:
+    """Rates, means and shares over an interval.
+
+    Args:
+        before: `Scoreboard.totals()` at its beginning.
+        after: the same at its end.
+        seconds: its length.
+        metric_names: of the agent; the scoreboard holds their sums over `metric_count` gradients.
+    """
+    spent = {name: after[name] - before[name] for name in after}
+    busy = sum(spent[f"time_{phase}"] for phase in TIMED)
+    row: Row = {
+        "steps_per_second": _ratio(spent["env_steps"], seconds),
+        "frames_per_second": _ratio(spent["frames"], seconds),
+        "updates_per_second": _ratio(spent["updates"], seconds),
+        "mean_return": _ratio(spent["return_sum"], spent["episodes"]),
+        "mean_length": _ratio(spent["length_sum"], spent["episodes"]),
+        "mean_lag": _ratio(spent["lag_sum"], spent["updates"]),
+    }
+    row |= {f"share_{phase}": _ratio(spent[f"time_{phase}"], busy) for phase in TIMED}
+    row |= {name: _ratio(spent[name], spent["metric_count"]) for name in ("grad_norm", *metric_names)}
+    return row | {name: after[name] for name in ("episodes", "rejected_nonfinite", "rejected_stale")}
+
+
+def points(row: Row) -> dict[str, float]:
+    """The row's numbers under their TensorBoard tags."""
+    return {TAGS.get(name, f"learn/{name}"): value for name, value in row.items() if value is not None}
+
+
+def _ratio(value: float, by: float) -> float | None:
+    return value / by if by > 0 else None

@@ -1,0 +1,281 @@
+"""The evaluator: scores the shared model, writes checkpoints and logs, each on a clock of its own.
+
+Its work is cut into small units (`Evaluator.tick`): one step of a batch of games, one checkpoint, one row
+of the log. So a long game delays no checkpoint and no stop. In a process of its own, `run_evaluator` goes
+through them; with `--workers 0` the trainer does, between two rollouts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from a3c.agents import make_policy
+from a3c.saving import Progress, Saver
+from a3c.scoreboard import STOP_ALL, STOP_AND_SCORE, Scoreboard
+from a3c.stores.shared import SharedStore, Snapshot, StoreMemory
+from a3c.tensor_files import non_finite
+from evaluators import contest
+from evaluators.episodes import Games
+from evaluators.keeper import Alarm, Keeper, Reporter
+from evaluators.logs import RunLogs
+from evaluators.match import EVALUATION, FINAL, RECHECK, Match
+from evaluators.meter import interval_row, points
+from evaluators.stats import summarise
+
+if TYPE_CHECKING:
+    from a3c.child import Link
+
+IDLE_S = 0.05
+"""How long the evaluator rests when there is nothing to do."""
+
+NICENESS = 10
+"""The workers' cores are theirs: the evaluator takes what they leave."""
+
+ONE_ACTION = 0.99
+"""Share of one action beyond which a policy is said to be blind."""
+
+@dataclass(frozen=True)
+class EvaluatorSpec:
+    """What an evaluator process is given."""
+
+    saver: Saver  # knows the run: its directory, configuration and environment
+    memory: StoreMemory
+    board: Scoreboard
+    origin: float  # time.monotonic() at which the run would have begun if it had never been interrupted
+    incarnation: int = 0  # how often the evaluator was restarted
+
+    @property
+    def resumed_at(self) -> int | None:
+        """The env_steps at which the run was taken up again; None where nothing has to be forgotten."""
+        if self.saver.resumes and not self.incarnation:
+            return int(self.board.get(self.board.main_row, "env_steps"))
+        return None
+
+
+class Evaluator:
+    """See the module. `finished` after a stop was asked for and everything is saved.
+
+    Args:
+        spec: the run.
+        reporter: hears of results, checkpoints and trouble.
+        agent_state: gives an agent's private state for the checkpoints, where there is one to ask.
+        clock: seconds; the one `spec.origin` was read from.
+    """
+
+    def __init__(
+        self,
+        spec: EvaluatorSpec,
+        reporter: Reporter,
+        agent_state: Callable[[], Mapping[str, Any]] = dict,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.finished = False
+        self._spec, self._reporter, self._agent_state, self._clock = spec, reporter, agent_state, clock
+        self._saver, self._board, config = spec.saver, spec.board, spec.saver.config
+        self._row = self._board.evaluator_row
+        self._store = SharedStore(spec.memory, config.optim, config.run.max_steps, self._board, self._row)
+        self._logs = RunLogs(self._saver.run_dir, spec.resumed_at, reporter.warning, clock)
+        self._keeper = Keeper(self._saver, self._store, reporter, clock)
+        self._match: Match | None = None
+        self._final_begun = False
+        self._complaints: set[str] = set()
+        now = clock()
+        self._eval_alarm = Alarm(config.eval.eval_every, now)
+        self._log_alarm = Alarm(config.eval.log_every, now)
+        self._last_totals, self._last_log = self._board.totals(), now
+        if not spec.incarnation:
+            self._describe()
+
+    def tick(self) -> bool:
+        """One small unit of work. Returns False when there is nothing to do for now."""
+        if self.finished:
+            return False
+        self._beat("env" if self._match else "paused")
+        now = self._clock()
+        if self._board.stop == STOP_ALL:
+            return self._finish()
+        if self._log_alarm.rings(now):
+            self._log_training()
+        if self._keeper.due():
+            self._save()
+        if self._board.stop == STOP_AND_SCORE:
+            return self._score_and_finish()
+        if self._match is None and self._eval_alarm.rings(now):
+            self._begin(EVALUATION)
+        return self._advance()
+
+    def close(self) -> None:
+        """Gives up what is in progress and closes the logs."""
+        self._abandon()
+        self._logs.close()
+        self._store.close()
+
+    # -----------------------------------------------------------------------------------------------
+    # Ending
+
+    def _score_and_finish(self) -> bool:
+        """A last score for the final weights; a re-check in progress may end first."""
+        rechecking = self._match is not None and self._match.purpose == RECHECK
+        if not self._final_begun and not rechecking:
+            self._abandon()
+            self._final_begun = True
+            if self._saver.config.eval.eval_every:
+                self._begin(FINAL)
+        return self._advance() or self._finish()
+
+    def _finish(self) -> bool:
+        self._abandon()
+        self._save()
+        self._log_training()
+        self.close()
+        self._beat("done")
+        self.finished = True
+        return True
+
+    # -----------------------------------------------------------------------------------------------
+    # Evaluations
+
+    def _begin(self, purpose: str) -> None:
+        """Starts a match with the weights as they are now."""
+        progress = self._progress()
+        snapshot = self._store.snapshot()
+        bad = non_finite(snapshot["model"])
+        if bad:
+            self._reporter.warning(f"the shared model's {bad[0]} is not finite; it is not evaluated")
+            return
+        self._start(snapshot, progress, purpose)
+
+    def _start(
+        self, snapshot: Snapshot, progress: Progress, purpose: str, first: Games | None = None
+    ) -> None:
+        try:
+            self._match = Match(self._saver, snapshot, progress, purpose, first)
+        except Exception as error:
+            self._give_up(error)
+
+    def _advance(self) -> bool:
+        """One step of the match, if there is one. Trouble in it ends the match, never the run."""
+        match = self._match
+        if match is None:
+            return False
+        try:
+            games = match.advance()
+        except Exception as error:
+            self._give_up(error)
+            return True
+        if games is not None:
+            self._abandon()
+            self._conclude(match, games)
+        return True
+
+    def _give_up(self, error: Exception) -> None:
+        self._abandon()
+        words = "".join(traceback.format_exception(error)).strip()
+        self._reporter.warning(f"an evaluation failed and is left out; training goes on: {words}")
+
+    def _abandon(self) -> None:
+        match, self._match = self._match, None
+        if match is not None:
+            match.close()
+
+    def _conclude(self, match: Match, games: Games) -> None:
+        """Logs a finished evaluation; a candidate for the best plays again, or becomes it."""
+        self._log_games(match, games)
+        if match.first is not None:
+            step = match.progress.counters.env_steps
+            record = contest.new_record(match.first, games, step, self._keeper.best)
+            if record is not None:
+                self._keeper.crown(match.snapshot, match.progress, record)
+        elif contest.challenges(games, self._keeper.best):
+            self._start(match.snapshot, match.progress, RECHECK, games)
+
+    def _log_games(self, match: Match, games: Games) -> None:
+        s, length = summarise(games.scores), float(np.mean(games.lengths))
+        row = {
+            "purpose": match.purpose, "n": s.n, "mean": s.mean, "std": s.std, "median": s.median,
+            "min": s.min, "max": s.max, "iqm": s.iqm, "length_mean": length, "truncated": games.truncated,
+            "action_share": games.action_share, "scores": games.scores, "seeds": list(games.seeds),
+        }  # fmt: skip
+        tags = {
+            "eval/score_mean": s.mean, "eval/score_median": s.median, "eval/score_std": s.std,
+            "eval/score_min": s.min, "eval/score_max": s.max, "eval/length_mean": length,
+            "eval/truncated": games.truncated, "eval/action_share": games.action_share,
+        }  # fmt: skip
+        p = match.progress
+        # A re-check has its own tag: it is of the same step as the evaluation before it.
+        shown = {"eval/recheck_mean": s.mean} if match.purpose == RECHECK else tags
+        self._logs.write("evaluation", p.counters, p.elapsed_s, row, shown)
+        self._reporter.event("evaluation", {**row, "env_steps": p.counters.env_steps, "wall_s": p.elapsed_s})
+        if games.action_share > ONE_ACTION:
+            self._complain("the policy takes one action in more than 99 % of its steps")
+        if not any(games.scores):
+            self._complain("every game of an evaluation scored 0")
+
+    def _complain(self, words: str) -> None:
+        """A warning given once."""
+        if words not in self._complaints:
+            self._complaints.add(words)
+            self._reporter.warning(words)
+
+    def _save(self) -> None:
+        self._beat("push")
+        self._keeper.save(self._progress())
+
+    def _progress(self) -> Progress:
+        elapsed_s = self._clock() - self._spec.origin
+        return Progress(self._store.counters(), elapsed_s, self._keeper.best, self._agent_state())
+
+    # -----------------------------------------------------------------------------------------------
+    # Logs
+
+    def _log_training(self) -> None:
+        """A row on the time since the last one."""
+        totals, now = self._board.totals(), self._clock()
+        row = interval_row(self._last_totals, totals, now - self._last_log, self._board.metric_names)
+        row["learning_rate"] = self._store.learning_rate()
+        self._last_totals, self._last_log = totals, now
+        self._logs.write("train", self._store.counters(), now - self._spec.origin, row, points(row))
+
+    def _describe(self) -> None:
+        """The resolved settings, and once per run the network's graph."""
+        saver, board = self._saver, self._logs.tensorboard
+        text = json.dumps(saver.config.to_dict(), indent=2)
+        step = self._store.counters().env_steps
+        board.add_text("config", "    " + text.replace("\n", "\n    "), step)  # indented: Markdown's code
+        board.add_text("environment", saver.env_spec.describe(), step)
+        if saver.resumes:
+            return
+        network = make_policy(saver.config, saver.env_spec, 0, "cpu", greedy=False).network
+        shape, kind = saver.env_spec.observation_shape, saver.env_spec.observation_dtype
+        example = torch.zeros((1, *shape), dtype=getattr(torch, kind))
+        try:
+            board.add_graph(network, (example, network.initial_state(1)))
+        except Exception as error:  # the tracer's errors are of many kinds, and a picture is not worth a run
+            self._reporter.warning(f"TensorBoard gets no graph of the network: {error}")
+
+    def _beat(self, phase: str) -> None:
+        self._board.beat(self._row, phase)
+
+
+def run_evaluator(spec: EvaluatorSpec, link: Link) -> None:
+    """The entry point of the evaluator process."""
+    os.nice(NICENESS)
+    spec.board.beat(spec.board.evaluator_row, "starting")
+    link.context(env=spec.saver.config.env.env, role="evaluator")
+    evaluator = Evaluator(spec, link)
+    link.ready()
+    try:
+        while not evaluator.finished:
+            if not evaluator.tick():
+                time.sleep(IDLE_S)
+    finally:
+        evaluator.close()
