@@ -1,0 +1,144 @@
+"""The agent's gradient against a plain computation of the same loss, and how it acts."""
+
+import numpy as np
+import pytest
+import torch
+
+from a3c.agents.actor_critic import ActorCriticAgent, ActorCriticPolicy
+from a3c.networks import MLP, A3CSmall
+from a3c.types import Counters, Rollout
+
+COEFS = {"gamma": 0.9, "tau": 0.8, "value_coef": 0.5, "entropy_coef": 0.03}
+
+
+def play(agent, observations, firsts, rewards, discounts):
+    """A rollout over given observations, as `collect` would hand it over."""
+    agent.refresh()
+    agent.begin_rollout(Counters())
+    state = initial = agent.initial_state(observations.shape[1])
+    actions = []
+    for t in range(len(rewards)):
+        output = agent.act(observations[t], firsts[t], state)
+        state = output.state
+        actions.append(output.action)
+    return Rollout(observations, np.array(actions), rewards, discounts, firsts, initial, state)
+
+
+def plain_loss(network, rollout):
+    """Mnih et al. 2016, alg. 3 with GAE, one environment and one step at a time, with a fresh forward pass."""
+    steps, batch = rollout.rewards.shape
+    policy = value = entropy = torch.zeros(())
+    valid = rollout.valid()
+    for b in range(batch):
+        state = network.initial_state(1)
+        outs = []
+        for t in range(steps + 1):
+            if rollout.firsts[t, b]:
+                state = network.initial_state(1)
+            out = network(torch.from_numpy(rollout.observations[t, b : b + 1]), state)
+            state = out.state
+            outs.append(out)
+        values = [float(o.value.detach()) for o in outs]
+        for t in np.flatnonzero(valid[:, b]):
+            advantage, weight = 0.0, 1.0
+            for k in range(t, steps):
+                if not valid[k, b]:
+                    break
+                d = float(rollout.discounts[k, b])
+                advantage += weight * (float(rollout.rewards[k, b]) + 0.9 * d * values[k + 1] - values[k])
+                weight *= 0.9 * 0.8 * d
+            chosen = torch.distributions.Categorical(logits=outs[t].logits[0])
+            policy = policy - chosen.log_prob(torch.tensor(rollout.actions[t, b])) * advantage
+            value = value + 0.5 * (advantage + values[t] - outs[t].value[0]) ** 2
+            entropy = entropy + chosen.entropy()
+    return (policy + 0.5 * value - 0.03 * entropy) / valid.sum()
+
+
+def scripted(shape, dtype, steps=7, batch=3):
+    rng = np.random.default_rng(5)
+    if dtype == np.uint8:
+        observations = rng.integers(0, 256, (steps + 1, batch, *shape), dtype=np.uint8)
+    else:
+        observations = rng.normal(size=(steps + 1, batch, *shape)).astype(np.float32)
+    firsts = np.zeros((steps + 1, batch), bool)
+    firsts[0] = True
+    firsts[3, 0] = firsts[5, 1] = True
+    discounts = np.ones((steps, batch), np.float32)
+    discounts[1, 0] = 0.0  # game over, then a seam; environment 1 is truncated at its seam
+    discounts[4, 2] = 0.0  # a lost life: terminal, and the game goes on
+    return observations, firsts, rng.normal(size=(steps, batch)).astype(np.float32), discounts
+
+
+@pytest.mark.parametrize("make", [lambda: MLP(5, 3), lambda: A3CSmall(1, 3, 36)], ids=["mlp", "lstm"])
+def test_gradient_is_that_of_the_plain_loss(make):
+    torch.manual_seed(0)
+    network = make()
+    shape, dtype = ((5,), np.float32) if isinstance(network, MLP) else ((1, 36, 36), np.uint8)
+    agent = ActorCriticAgent(ActorCriticPolicy(network, 0, "cpu"), **COEFS)
+    rollout = play(agent, *scripted(shape, dtype))
+    gradients, metrics = agent.gradients(rollout)
+    names, weights = zip(*network.named_parameters(), strict=True)
+    expected = torch.autograd.grad(plain_loss(network, rollout), weights)
+    for name, gradient in zip(names, expected, strict=True):
+        torch.testing.assert_close(gradients[name], gradient, rtol=1e-3, atol=1e-5)
+    assert set(metrics) == set(agent.metric_names)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_acting_is_reproducible_and_in_range(batch):
+    actions = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        policy = ActorCriticPolicy(MLP(4, 3), 7, "cpu")
+        observation = np.ones((batch, 4), np.float32)
+        actions.append([policy.act(observation, np.zeros(batch, bool), ()).action for _ in range(50)])
+    assert np.array_equal(*actions)
+    assert set(np.unique(actions)) == {0, 1, 2}
+    assert actions[0][0].shape == (batch,)
+
+
+def test_greedy_takes_the_likeliest():
+    policy = ActorCriticPolicy(MLP(4, 3), 7, "cpu", greedy=True)
+    with torch.no_grad():
+        policy.parameters.views["actor_linear.bias"][:] = torch.tensor([0.0, 5.0, 1.0])
+    policy.refresh()
+    assert policy.act(np.zeros((6, 4), np.float32), np.zeros(6, bool), ()).action.tolist() == [1] * 6
+
+
+def test_the_state_is_reset_at_a_first_observation():
+    torch.manual_seed(0)
+    policy = ActorCriticPolicy(A3CSmall(1, 3, 36), 0, "cpu")
+    image = np.random.default_rng(0).integers(0, 256, (1, 1, 36, 36), dtype=np.uint8)
+    fresh = policy.forward(image, np.array([False]), policy.initial_state(1)).value
+    used = (torch.ones(1, 256), torch.ones(1, 256))
+    assert torch.equal(policy.forward(image, np.array([True]), used).value, fresh)
+    assert not torch.equal(policy.forward(image, np.array([False]), used).value, fresh)
+
+
+def test_new_weights_count_from_refresh_on():
+    policy = ActorCriticPolicy(MLP(4, 3), 0, "cpu")
+    look = np.ones((1, 4), np.float32), np.array([False]), ()
+    before = policy.forward(*look).value
+    policy.parameters.flat.mul_(2)
+    assert torch.equal(policy.forward(*look).value, before)
+    policy.refresh()
+    assert not torch.equal(policy.forward(*look).value, before)
+
+
+def test_bf16_gradients_agree_with_fp32():
+    gradients = []
+    for bf16 in (False, True):
+        torch.manual_seed(0)
+        agent = ActorCriticAgent(ActorCriticPolicy(A3CSmall(1, 3, 36), 0, "cpu", bf16=bf16), **COEFS)
+        rollout = play(agent, *scripted((1, 36, 36), np.uint8))
+        flat = torch.cat([g.float().reshape(-1) for g in agent.gradients(rollout)[0].values()])
+        gradients.append(flat)
+    assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.98
+
+
+def test_state_goes_on_where_it_was():
+    agents = [ActorCriticAgent(ActorCriticPolicy(MLP(4, 3), seed, "cpu"), **COEFS) for seed in (1, 2)]
+    observation, first = np.zeros((8, 4), np.float32), np.zeros(8, bool)
+    agents[0].act(observation, first, ())
+    agents[1].set_state(agents[0].get_state())
+    assert np.array_equal(*(agent.act(observation, first, ()).action for agent in agents))
