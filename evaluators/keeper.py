@@ -102,7 +102,8 @@ class Keeper:
         except (CheckpointError, StorageError) as error:
             self._reporter.warning(f"no checkpoint of step {step}: {error}; training goes on")
             return False
-        self._reporter.event("checkpoint", {"name": path.name, "kind": kind, "env_steps": step})
+        if kind == "ckpt":
+            self._reporter.event("checkpoint", {"name": path.name, "env_steps": step})
         try:
             self._saver.prune()
         except StorageError as error:

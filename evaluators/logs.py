@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from a3c.types import Counters
-from evaluators.writer import Clock, JsonLines, TensorBoard, forget_after
+import torch
 
-METRICS = "metrics.jsonl"
+from a3c.agents import make_policy
+from a3c.atomic import replace_file
+from a3c.config import Config
+from a3c.records import JsonLines, read_json_lines
+from a3c.run_directory import METRICS
+from a3c.types import Counters, EnvSpec
+from evaluators.writer import Clock, TensorBoard
+
+Row = Mapping[str, Any]
 
 
 class RunLogs:
@@ -30,40 +38,64 @@ class RunLogs:
         warn: Callable[[str], None],
         clock: Clock = time.monotonic,
     ) -> None:
-        self.tensorboard = TensorBoard(run_dir, None if resumed_at is None else resumed_at + 1, clock)
-        self.metrics = JsonLines(run_dir / METRICS, clock)
+        self._tensorboard = TensorBoard(run_dir, None if resumed_at is None else resumed_at + 1, clock)
+        self._metrics = JsonLines(run_dir / METRICS)
         self._warn = warn
         self._failing: set[str] = set()
         if resumed_at is not None:
             try:
                 forget_after(run_dir / METRICS, resumed_at)
-            except (OSError, ValueError) as error:
+            except OSError as error:
                 warn(f"{METRICS} keeps rows beyond step {resumed_at}, where this run goes on: {error}")
 
     def write(
-        self,
-        kind: str,
-        counters: Counters,
-        wall_s: float,
-        row: Mapping[str, Any],
-        points: Mapping[str, float],
+        self, kind: str, counters: Counters, wall_s: float, row: Row, points: Mapping[str, float]
     ) -> None:
         """One row of `kind` and its points, at the env_steps of `counters`."""
         place = {"env_steps": counters.env_steps, "frames": counters.frames, "updates": counters.updates}
-        self.metrics.write({"kind": kind, **place, "wall_s": wall_s, **row})
-        self.tensorboard.add_scalars(points, counters.env_steps)
-        self._note("TensorBoard events", self.tensorboard.error, self.tensorboard.dropped)
-        self._note(METRICS, self.metrics.error, self.metrics.dropped)
+        self._metrics.append({"kind": kind, **place, "wall_s": wall_s, **row})
+        self._tensorboard.add_scalars(points, counters.env_steps)
+        self._note(METRICS, self._metrics)
+        self._note("TensorBoard events", self._tensorboard)
+
+    def describe(self, config: Config, env: EnvSpec, step: int) -> None:
+        """The resolved settings and the environment, as texts of TensorBoard."""
+        settings = json.dumps(config.to_dict(), indent=2)
+        self._tensorboard.add_text("config", "    " + settings.replace("\n", "\n    "), step)  # as code
+        self._tensorboard.add_text("environment", env.describe(), step)
+
+    def draw_network(self, config: Config, env: EnvSpec) -> None:
+        """The network as TensorBoard's graph, where the tracer understands it."""
+        network = make_policy(config, env, 0, "cpu", greedy=False).network
+        example = torch.zeros((1, *env.observation_shape), dtype=getattr(torch, env.observation_dtype))
+        try:
+            self._tensorboard.add_graph(network, (example, network.initial_state(1)))
+        except Exception as error:  # of many kinds; and a picture is not worth a run
+            self._warn(f"TensorBoard gets no graph of the network: {error}")
 
     def close(self) -> None:
         """Closes the files."""
-        self.tensorboard.close()
-        self.metrics.close()
+        self._tensorboard.close()
+        self._metrics.close()
 
-    def _note(self, name: str, error: str, dropped: int) -> None:
-        if error and name not in self._failing:
+    def _note(self, name: str, sink: TensorBoard | JsonLines) -> None:
+        if sink.error and name not in self._failing:
             self._failing.add(name)
-            self._warn(f"{name} cannot be written and are dropped until they can: {error}")
-        elif not error and name in self._failing:
+            self._warn(f"{name} cannot be written and are dropped until they can: {sink.error}")
+        elif not sink.error and name in self._failing:
             self._failing.remove(name)
-            self._warn(f"{name} are written again; {dropped} were dropped so far")
+            self._warn(f"{name} are written again; {sink.dropped} were dropped so far")
+
+
+def forget_after(path: Path, env_steps: int) -> None:
+    """Removes the rows of a metrics file beyond `env_steps`: a resumed run goes through those steps again.
+
+    Raises:
+        OSError: the file could not be read or replaced; it is as it was.
+    """
+    if not path.exists():
+        return
+    rows = list(read_json_lines(path))
+    kept = [row for row in rows if row.get("env_steps", 0) <= env_steps]
+    if len(kept) < len(rows):
+        replace_file(path, "".join(json.dumps(row) + "\n" for row in kept).encode())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from a3c.agents import make_policy
 from a3c.envs import make_env
-from a3c.saving import Progress, Saver
+from a3c.saving import Progress
+from a3c.session import Session
 from a3c.stores.shared import Snapshot
 from evaluators import contest
 from evaluators.episodes import Games, play
@@ -17,7 +18,7 @@ class Match:
     """Games in progress, played with weights as they were when a snapshot was taken.
 
     Args:
-        saver: names the configuration and the environment.
+        session: names the configuration and the environment.
         snapshot: the weights, and the optimizer's state with them.
         progress: of the run when it was taken.
         purpose: EVALUATION, RECHECK or FINAL.
@@ -25,13 +26,18 @@ class Match:
     """
 
     def __init__(
-        self, saver: Saver, snapshot: Snapshot, progress: Progress, purpose: str, first: Games | None = None
+        self,
+        session: Session,
+        snapshot: Snapshot,
+        progress: Progress,
+        purpose: str,
+        first: Games | None = None,
     ) -> None:
         self.snapshot, self.progress, self.purpose, self.first = snapshot, progress, purpose, first
-        config = saver.config
+        config = session.config
         first_seed = contest.SECOND_SEED if purpose == RECHECK else contest.FIRST_SEED
         seeds = contest.seeds_from(first_seed, config.eval.eval_episodes)
-        policy = make_policy(config, saver.env_spec, first_seed, "cpu", greedy=False)
+        policy = make_policy(config, session.env, first_seed, "cpu", greedy=False)
         policy.parameters.load(snapshot["model"])
         policy.refresh()
         self._envs = make_env(config.env, seeds, training=False)

@@ -1,15 +1,19 @@
-"""Training in numbers: what the scoreboard's sums say of the time between two looks."""
+"""Rows of numbers for the logs: on training between two looks at the scoreboard, and on evaluations."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from a3c.scoreboard import TIMED
+from evaluators.episodes import Games
+from evaluators.stats import summarise
 
 Row = dict[str, float | None]
 """Numbers by name; None where there was nothing to measure."""
 
-TAGS = {
+TRAINING_TAGS = {
     "mean_return": "train/return_mean",
     "mean_length": "train/length_mean",
     "episodes": "train/episodes",
@@ -21,7 +25,20 @@ TAGS = {
     "rejected_stale": "learn/rejected_stale",
     **{f"share_{phase}": f"time/{phase}" for phase in TIMED},
 }
-"""TensorBoard tag of each number of a row; the agent's own metrics go under learn/."""
+"""TensorBoard tag of each number of a row on training; the agent's own metrics go under learn/."""
+
+EVALUATION_TAGS = {
+    "mean": "eval/score_mean",
+    "median": "eval/score_median",
+    "std": "eval/score_std",
+    "min": "eval/score_min",
+    "max": "eval/score_max",
+    "iqm": "eval/score_iqm",
+    "length_mean": "eval/length_mean",
+    "truncated": "eval/truncated",
+    "action_share": "eval/action_share",
+}
+"""TensorBoard tag of each number of a row on an evaluation."""
 
 
 def interval_row(
@@ -50,9 +67,26 @@ def interval_row(
     return row | {name: after[name] for name in ("episodes", "rejected_nonfinite", "rejected_stale")}
 
 
-def points(row: Row) -> dict[str, float]:
-    """The row's numbers under their TensorBoard tags."""
-    return {TAGS.get(name, f"learn/{name}"): value for name, value in row.items() if value is not None}
+def games_row(games: Games) -> dict[str, float]:
+    """Statistics of the scores, and what else tells good games from bad ones."""
+    s = summarise(games.scores)
+    return {
+        "n": s.n, "mean": s.mean, "std": s.std, "median": s.median, "min": s.min, "max": s.max, "iqm": s.iqm,
+        "length_mean": float(np.mean(games.lengths)),
+        "truncated": games.truncated,
+        "action_share": games.action_share,
+    }  # fmt: skip
+
+
+def training_points(row: Row) -> dict[str, float]:
+    """What there is of a row on training, under its TensorBoard tags."""
+    tags = {name: TRAINING_TAGS.get(name, f"learn/{name}") for name in row}
+    return {tags[name]: value for name, value in row.items() if value is not None}
+
+
+def evaluation_points(row: Mapping[str, float]) -> dict[str, float]:
+    """A row on an evaluation under its TensorBoard tags."""
+    return {tag: row[name] for name, tag in EVALUATION_TAGS.items()}
 
 
 def _ratio(value: float, by: float) -> float | None:

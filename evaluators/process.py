@@ -7,29 +7,24 @@ through them; with `--workers 0` the trainer does, between two rollouts.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
-from a3c.agents import make_policy
-from a3c.saving import Progress, Saver
-from a3c.scoreboard import STOP_ALL, STOP_AND_SCORE, Scoreboard
-from a3c.stores.shared import SharedStore, Snapshot, StoreMemory
+from a3c.saving import Progress
+from a3c.scoreboard import STOP_ALL, STOP_AND_SCORE
+from a3c.session import Session
+from a3c.stores.shared import Snapshot
 from a3c.tensor_files import non_finite
 from evaluators import contest
 from evaluators.episodes import Games
 from evaluators.keeper import Alarm, Keeper, Reporter
 from evaluators.logs import RunLogs
 from evaluators.match import EVALUATION, FINAL, RECHECK, Match
-from evaluators.meter import interval_row, points
-from evaluators.stats import summarise
+from evaluators.meter import evaluation_points, games_row, interval_row, training_points
+from evaluators.writer import Clock
 
 if TYPE_CHECKING:
     from a3c.child import Link
@@ -43,57 +38,51 @@ NICENESS = 10
 ONE_ACTION = 0.99
 """Share of one action beyond which a policy is said to be blind."""
 
-@dataclass(frozen=True)
-class EvaluatorSpec:
-    """What an evaluator process is given."""
-
-    saver: Saver  # knows the run: its directory, configuration and environment
-    memory: StoreMemory
-    board: Scoreboard
-    origin: float  # time.monotonic() at which the run would have begun if it had never been interrupted
-    incarnation: int = 0  # how often the evaluator was restarted
-
-    @property
-    def resumed_at(self) -> int | None:
-        """The env_steps at which the run was taken up again; None where nothing has to be forgotten."""
-        if self.saver.resumes and not self.incarnation:
-            return int(self.board.get(self.board.main_row, "env_steps"))
-        return None
-
 
 class Evaluator:
     """See the module. `finished` after a stop was asked for and everything is saved.
 
     Args:
-        spec: the run.
+        session: the run.
         reporter: hears of results, checkpoints and trouble.
         agent_state: gives an agent's private state for the checkpoints, where there is one to ask.
-        clock: seconds; the one `spec.origin` was read from.
+        clock: seconds.
     """
 
     def __init__(
         self,
-        spec: EvaluatorSpec,
+        session: Session,
         reporter: Reporter,
         agent_state: Callable[[], Mapping[str, Any]] = dict,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = time.monotonic,
     ) -> None:
         self.finished = False
-        self._spec, self._reporter, self._agent_state, self._clock = spec, reporter, agent_state, clock
-        self._saver, self._board, config = spec.saver, spec.board, spec.saver.config
+        self._session, self._reporter, self._agent_state, self._clock = session, reporter, agent_state, clock
+        self._board, self._eval = session.board, session.config.eval
         self._row = self._board.evaluator_row
-        self._store = SharedStore(spec.memory, config.optim, config.run.max_steps, self._board, self._row)
-        self._logs = RunLogs(self._saver.run_dir, spec.resumed_at, reporter.warning, clock)
-        self._keeper = Keeper(self._saver, self._store, reporter, clock)
+        self._store = session.store(self._row)
+        self._logs = self._open_logs()
+        self._keeper = Keeper(session.saver(), self._store, reporter, clock)
         self._match: Match | None = None
         self._final_begun = False
         self._complaints: set[str] = set()
         now = clock()
-        self._eval_alarm = Alarm(config.eval.eval_every, now)
-        self._log_alarm = Alarm(config.eval.log_every, now)
+        self._eval_alarm = Alarm(self._eval.eval_every, now)
+        self._log_alarm = Alarm(self._eval.log_every, now)
         self._last_totals, self._last_log = self._board.totals(), now
-        if not spec.incarnation:
-            self._describe()
+        self._beat("starting")
+
+    def _open_logs(self) -> RunLogs:
+        """The logs, with what they say once per start of the run; a restarted evaluator only goes on."""
+        s = self._session
+        first = not self._board.get(self._row, "heartbeat")
+        steps = self._store.counters().env_steps
+        logs = RunLogs(s.run_dir, steps if first and s.resumes else None, self._reporter.warning, self._clock)
+        if first:
+            logs.describe(s.config, s.env, steps)
+        if first and not s.resumes:
+            logs.draw_network(s.config, s.env)
+        return logs
 
     def tick(self) -> bool:
         """One small unit of work. Returns False when there is nothing to do for now."""
@@ -128,7 +117,7 @@ class Evaluator:
         if not self._final_begun and not rechecking:
             self._abandon()
             self._final_begun = True
-            if self._saver.config.eval.eval_every:
+            if self._eval.eval_every:
                 self._begin(FINAL)
         return self._advance() or self._finish()
 
@@ -158,7 +147,7 @@ class Evaluator:
         self, snapshot: Snapshot, progress: Progress, purpose: str, first: Games | None = None
     ) -> None:
         try:
-            self._match = Match(self._saver, snapshot, progress, purpose, first)
+            self._match = Match(self._session, snapshot, progress, purpose, first)
         except Exception as error:
             self._give_up(error)
 
@@ -199,20 +188,11 @@ class Evaluator:
             self._start(match.snapshot, match.progress, RECHECK, games)
 
     def _log_games(self, match: Match, games: Games) -> None:
-        s, length = summarise(games.scores), float(np.mean(games.lengths))
-        row = {
-            "purpose": match.purpose, "n": s.n, "mean": s.mean, "std": s.std, "median": s.median,
-            "min": s.min, "max": s.max, "iqm": s.iqm, "length_mean": length, "truncated": games.truncated,
-            "action_share": games.action_share, "scores": games.scores, "seeds": list(games.seeds),
-        }  # fmt: skip
-        tags = {
-            "eval/score_mean": s.mean, "eval/score_median": s.median, "eval/score_std": s.std,
-            "eval/score_min": s.min, "eval/score_max": s.max, "eval/length_mean": length,
-            "eval/truncated": games.truncated, "eval/action_share": games.action_share,
-        }  # fmt: skip
-        p = match.progress
+        numbers, p = games_row(games), match.progress
         # A re-check has its own tag: it is of the same step as the evaluation before it.
-        shown = {"eval/recheck_mean": s.mean} if match.purpose == RECHECK else tags
+        recheck = match.purpose == RECHECK
+        shown = {"eval/recheck_mean": numbers["mean"]} if recheck else evaluation_points(numbers)
+        row = {"purpose": match.purpose, **numbers, "scores": games.scores, "seeds": list(games.seeds)}
         self._logs.write("evaluation", p.counters, p.elapsed_s, row, shown)
         self._reporter.event("evaluation", {**row, "env_steps": p.counters.env_steps, "wall_s": p.elapsed_s})
         if games.action_share > ONE_ACTION:
@@ -231,8 +211,8 @@ class Evaluator:
         self._keeper.save(self._progress())
 
     def _progress(self) -> Progress:
-        elapsed_s = self._clock() - self._spec.origin
-        return Progress(self._store.counters(), elapsed_s, self._keeper.best, self._agent_state())
+        best, agent = self._keeper.best, self._agent_state()
+        return Progress(self._store.counters(), self._session.elapsed_s(), best, agent)
 
     # -----------------------------------------------------------------------------------------------
     # Logs
@@ -243,35 +223,18 @@ class Evaluator:
         row = interval_row(self._last_totals, totals, now - self._last_log, self._board.metric_names)
         row["learning_rate"] = self._store.learning_rate()
         self._last_totals, self._last_log = totals, now
-        self._logs.write("train", self._store.counters(), now - self._spec.origin, row, points(row))
-
-    def _describe(self) -> None:
-        """The resolved settings, and once per run the network's graph."""
-        saver, board = self._saver, self._logs.tensorboard
-        text = json.dumps(saver.config.to_dict(), indent=2)
-        step = self._store.counters().env_steps
-        board.add_text("config", "    " + text.replace("\n", "\n    "), step)  # indented: Markdown's code
-        board.add_text("environment", saver.env_spec.describe(), step)
-        if saver.resumes:
-            return
-        network = make_policy(saver.config, saver.env_spec, 0, "cpu", greedy=False).network
-        shape, kind = saver.env_spec.observation_shape, saver.env_spec.observation_dtype
-        example = torch.zeros((1, *shape), dtype=getattr(torch, kind))
-        try:
-            board.add_graph(network, (example, network.initial_state(1)))
-        except Exception as error:  # the tracer's errors are of many kinds, and a picture is not worth a run
-            self._reporter.warning(f"TensorBoard gets no graph of the network: {error}")
+        wall_s = self._session.elapsed_s()
+        self._logs.write("train", self._store.counters(), wall_s, row, training_points(row))
 
     def _beat(self, phase: str) -> None:
         self._board.beat(self._row, phase)
 
 
-def run_evaluator(spec: EvaluatorSpec, link: Link) -> None:
+def run_evaluator(session: Session, link: Link) -> None:
     """The entry point of the evaluator process."""
     os.nice(NICENESS)
-    spec.board.beat(spec.board.evaluator_row, "starting")
-    link.context(env=spec.saver.config.env.env, role="evaluator")
-    evaluator = Evaluator(spec, link)
+    link.context(env=session.config.env.env)
+    evaluator = Evaluator(session, link)
     link.ready()
     try:
         while not evaluator.finished:
