@@ -65,17 +65,20 @@ def _python() -> Iterator[Finding]:
 
 def _packages() -> Iterator[Finding]:
     """Every package that ours asks for, in a version that it allows."""
-    needed = [Requirement(text) for text in importlib.metadata.requires("a3c") or ()]
+    if not _version("a3c"):
+        yield Finding(WARN, "a3c itself is not installed, so versions are not compared", "make setup")
+        return
     found = []
-    for requirement in needed:
+    for requirement in map(Requirement, importlib.metadata.requires("a3c") or ()):
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
         version = _version(requirement.name)
-        found.append(f"{requirement.name} {version}")
         if not version:
             yield Finding(FAIL, f"{requirement.name} is missing", "install it with: make setup")
         elif not requirement.specifier.contains(version, prereleases=True):
             yield Finding(FAIL, f"{requirement.name} {version} is not {requirement.specifier}", "make setup")
+        else:
+            found.append(f"{requirement.name} {version}")
     yield Finding(OK, ", ".join(found))
     if _version("opencv-python") and _version("opencv-python-headless"):
         yield Finding(WARN, "opencv-python and opencv-python-headless", "uninstall both, install one")

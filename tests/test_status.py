@@ -1,0 +1,205 @@
+"""`a3c status` and `a3c stop` against real processes that hold a run's lock."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from a3c.cli import main
+from a3c.run_lock import LOCK
+
+ROOT = Path(__file__).parents[1]
+
+RUN = """
+import json, signal, sys, threading
+from pathlib import Path
+from a3c.run_lock import RunLock
+
+folder, manners = Path(sys.argv[1]), sys.argv[2]
+
+def write(state):
+    (folder / "status.json").write_text(json.dumps({"state": state, "steps": 1234, "env": "Pong-v0"}))
+
+asked = threading.Event()
+requests = []
+
+def on_term(number, frame):
+    requests.append(number)
+    if manners == "polite" or (manners == "slow" and len(requests) == 2):
+        asked.set()
+
+signal.signal(signal.SIGTERM, on_term)
+with RunLock(folder):
+    write("running")
+    print("ready", flush=True)
+    while not asked.wait(0.01):
+        pass
+    write("stopped")
+"""
+
+StartRun = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of runs, below a current directory of its own."""
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+@pytest.fixture
+def start_run(runs: Path) -> Iterator[StartRun]:
+    """`start_run(name, manners)`: a process that owns a run: "polite", "slow" (stops when asked twice) or
+    "deaf"."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(name: str, manners: str = "polite") -> subprocess.Popen[str]:
+        (runs / name).mkdir()
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN, str(runs / name), manners],
+            stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        processes.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate(timeout=10)
+
+
+def write_status(folder: Path, **status: Any) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "status.json").write_text(json.dumps(status))
+
+
+class TestStatus:
+    def test_shows_the_newest_run(self, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for age, name in enumerate(["new", "old"]):
+            write_status(runs / name, state="finished", env=name)
+            os.utime(runs / name / "status.json", (1e9 - age, 1e9 - age))
+        assert main(["status"]) == 0
+        assert "new" in capsys.readouterr().out
+        assert main(["status", str(runs / "old")]) == 0
+        assert "old" in capsys.readouterr().out
+
+    def test_json_is_the_status(self, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_status(runs / "a", state="finished", steps=5)
+        assert main(["status", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == {"state": "finished", "steps": 5}
+
+    def test_a_live_run_is_running_and_a_killed_one_has_died(
+        self, start_run: StartRun, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        process = start_run("a")
+        assert main(["status", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["state"] == "running"
+        process.kill()
+        process.wait(10)
+        assert main(["status", "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["state"] == "died"
+        assert "--load checkpoints/a" in found["message"]
+
+    @pytest.mark.parametrize("argv", [["status"], ["stop"], ["status", "nowhere"], ["stop", "nowhere"]])
+    def test_no_such_run(self, runs: Path, argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(argv) == 2
+        assert capsys.readouterr().err.startswith("error: no")
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
+    def test_a_damaged_status(self, runs: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+        (runs / "a").mkdir()
+        (runs / "a" / "status.json").write_text(text)
+        assert main(["status"]) == 6
+        assert "missing or damaged" in capsys.readouterr().err
+
+    def test_watch_waits_for_a_run_follows_it_and_ends_with_ctrl_c(self, runs: Path) -> None:
+        program = "from a3c.cli import main; raise SystemExit(main(['status', '--watch']))"
+        command = [sys.executable, "-c", program]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=runs.parent, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        ) as watch:  # fmt: skip
+            assert watch.stdout is not None
+            assert "waiting: no run" in watch.stdout.readline()
+            write_status(runs / "a", state="finished", steps=77)
+            assert "finished  77 steps" in watch.stdout.readline()
+            watch.send_signal(signal.SIGINT)
+            _, errors = watch.communicate(timeout=10)
+        assert (watch.returncode, errors) == (0, "")
+
+
+class TestStop:
+    def test_asks_the_run_and_waits_for_it(
+        self, start_run: StartRun, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        process = start_run("a")
+        assert main(["stop"]) == 0
+        assert "a stopped at 1,234 steps; continue it with --load" in capsys.readouterr().out
+        assert process.wait(10) == 0
+
+    def test_a_run_that_is_not_running(self, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_status(runs / "a", state="finished")
+        assert main(["stop"]) == 0
+        assert "is not running" in capsys.readouterr().out
+
+    def test_a_slow_one_is_left_alone_after_the_timeout(
+        self, start_run: StartRun, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        process = start_run("a", "slow")
+        assert main(["stop", "--timeout", "0.3"]) == 1
+        assert "still runs after 0.3 s; a3c stop --force" in capsys.readouterr().err
+        assert process.poll() is None
+
+    def test_force_asks_twice(self, start_run: StartRun, capsys: pytest.CaptureFixture[str]) -> None:
+        process = start_run("a", "slow")
+        assert main(["stop", "--force", "--timeout", "0.3"]) == 0
+        assert process.wait(10) == 0
+
+    def test_force_kills_at_last(
+        self, start_run: StartRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("a3c.status._FORCED_STOP_S", 0.3)
+        process = start_run("a", "deaf")
+        assert main(["stop", "--force", "--timeout", "0.3"]) == 0
+        assert process.wait(10) == -signal.SIGKILL
+        assert "died" in capsys.readouterr().out
+
+    def test_f34_a_foreign_pid_in_the_lock_is_not_signalled(
+        self, runs: Path, start_run: StartRun, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        start_run("a")
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as bystander:
+            lock = runs / "a" / LOCK
+            lock.write_text(json.dumps({**json.loads(lock.read_text()), "pid": bystander.pid}))
+            assert main(["stop"]) == 2
+            assert "cannot be told" in capsys.readouterr().err
+            assert bystander.poll() is None
+            bystander.communicate(b"\n", timeout=10)
+        assert bystander.returncode == 0
+
+    def test_a_run_on_another_host(
+        self, runs: Path, start_run: StartRun, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        start_run("a")
+        lock = runs / "a" / LOCK
+        lock.write_text(json.dumps({**json.loads(lock.read_text()), "host": "elsewhere"}))
+        assert main(["stop"]) == 2
+        assert "runs on elsewhere; stop it there" in capsys.readouterr().err
+
+    def test_a_bad_timeout(self, start_run: StartRun, capsys: pytest.CaptureFixture[str]) -> None:
+        start_run("a")
+        assert main(["stop", "--timeout", "soon"]) == 2
+        assert "--timeout soon: not a time" in capsys.readouterr().err
