@@ -50,7 +50,7 @@ AgentState = Callable[[], Mapping[str, Any]]
 class Evaluators(NamedTuple):
     """How to evaluate, in a process or inline; handed in, because this package never imports evaluators."""
 
-    process: Callable[[Session, int, Link], None]  # session, restarts, link
+    process: Callable[[Session, Link], None]
     inline: Callable[[Session, Any, AgentState], InlineEvaluator]
 
 
@@ -108,7 +108,7 @@ def children(session: Session, evaluators: Evaluators) -> list[ChildSpec]:
             f"worker-{worker_id}", WORKER, run_worker, lambda restarts: (WorkerSpec(session, worker_id, restarts),)
         )
 
-    evaluator = ChildSpec("evaluator", EVALUATOR, evaluators.process, lambda restarts: (session, restarts))
+    evaluator = ChildSpec("evaluator", EVALUATOR, evaluators.process, lambda restarts: (session,))
     return [*(worker(i) for i in range(session.workers)), evaluator]
 
 
