@@ -1,0 +1,175 @@
+"""What runs inside a child process, before and around its work: its pipe, its log, its death pact."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import io
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from typing import Any
+
+from a3c.errors import UsageError
+from a3c.supervisor import Outcome
+
+QUIET_SIGNALS = (signal.SIGINT, signal.SIGHUP)
+"""Reach every process of a terminal; only the main process decides what they mean."""
+
+_PR_SET_PDEATHSIG = 1
+_LONGEST_TRACEBACK = 20_000  # characters
+
+
+class Link:
+    """The child's end of the pipe to the main process.
+
+    A message is one line of JSON, `[type, body]`: nothing that the reader would have to execute, and a
+    line that a killed writer left unfinished is easily told. Writing waits while the pipe is full; when
+    the main process is gone, it does nothing.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._facts: dict[str, Any] = {}
+
+    def context(self, **facts: Any) -> None:
+        """Facts that explain an error (environment, seed, step, ...); they stay until replaced."""
+        self._facts.update(facts)
+
+    def ready(self) -> None:
+        """The set-up is over, the work begins."""
+        self._send("ready", {})
+
+    def event(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """Anything the main process should know; numpy numbers are welcome."""
+        self._send("event", {"kind": kind, "payload": dict(payload)})
+
+    def warning(self, text: str) -> None:
+        """A line for the run's log."""
+        self._send("warning", {"text": text})
+
+    def error(self, error: BaseException, permanent: bool = False) -> None:
+        """The error that ends this child; `permanent` when a restart cannot cure it."""
+        text = "".join(traceback.format_exception(error))[-_LONGEST_TRACEBACK:]
+        outcome = Outcome.PERMANENT if permanent else Outcome.FAILED
+        summary = f"{type(error).__name__}: {error}".splitlines()[0]
+        body = {"outcome": outcome, "summary": summary, "traceback": text, "context": self._facts}
+        self._send("error", body)
+
+    def done(self) -> None:
+        """The work is finished; the process is about to end."""
+        self._send("done", {})
+
+    def _send(self, type_: str, body: Mapping[str, Any]) -> None:
+        line = json.dumps([type_, body], default=_plain).encode() + b"\n"
+        try:
+            with self._lock:
+                while line:
+                    line = line[os.write(self._connection.fileno(), line) :]
+        except OSError:  # the main process is gone, and the death pact is about to end this one
+            return
+
+
+def _plain(value: Any) -> Any:
+    """A numpy or torch value as numbers, anything else as text."""
+    convert = getattr(value, "tolist", None)
+    return convert() if callable(convert) else str(value)
+
+
+class Preparation:
+    """Unpickles to None and, doing so, prepares the child process.
+
+    It is the first argument of `run_child`, so all this is in place before the further arguments are
+    unpickled, which may take seconds (they import torch) and may fail.
+    """
+
+    def __init__(self, log_path: str) -> None:
+        self._facts = (os.getpid(), log_path)
+
+    def __reduce__(self) -> tuple[Callable[[int, str], None], tuple[int, str]]:
+        return _prepare, self._facts
+
+
+def _prepare(parent_pid: int, log_path: str) -> None:
+    _die_with_parent(parent_pid)
+    for signum in QUIET_SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*QUIET_SIGNALS, signal.SIGTERM})
+    _redirect_output(log_path)
+    faulthandler.enable(2)
+    faulthandler.register(signal.SIGUSR1, 2)
+
+
+def _die_with_parent(parent_pid: int) -> None:
+    """Has the kernel kill this process when the thread that started it ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:  # it ended before the line above
+        os._exit(1)
+
+
+def _redirect_output(log_path: str) -> None:
+    """All output goes to the log; nothing is read."""
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    except OSError:  # a full disk must not keep a worker from working
+        log = null
+    for source, target in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    for descriptor in {null, log}:
+        if descriptor > 2:
+            os.close(descriptor)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
+
+
+def run_child(
+    prepared: None, connection: Connection, target: Callable[..., None], args: tuple[Any, ...]
+) -> None:
+    """The entry point of every child: runs `target(*args, link)` and tells the main process how it ended."""
+    threading.Thread(target=_watch_parent, daemon=True).start()
+    _limit_threads()
+    link = Link(connection)
+    try:
+        target(*args, link)
+    except Exception as error:
+        permanent = isinstance(error, (UsageError, ImportError))
+        traceback.print_exc()
+        link.error(error, permanent)
+        raise SystemExit(UsageError.exit_code if permanent else 1) from error
+    link.done()
+
+
+def _watch_parent() -> None:
+    """The death pact where the kernel knows none."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _limit_threads() -> None:
+    """One thread for libraries that are imported already; `THREAD_LIMITS` holds for the others."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(1)
+
+
+THREAD_LIMITS = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OPENCV_FOR_THREADS_NUM": "1",
+}
+"""Environment of a child, which libraries read when they are loaded."""

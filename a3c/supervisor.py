@@ -1,0 +1,377 @@
+"""Decides what to do about child processes: start, restart, end, give up.
+
+    STARTING --ready--> RUNNING --work finished, or left when told to--> DONE
+       |                   |
+       +------failure------+--> BACKOFF --delay over--> STARTING
+                           |
+                           +--> FATAL   too many failures, or one that a restart cannot cure
+
+Pure: it owns no process and reads no clock. Callers pass `now`, in seconds of a monotonic clock, and
+carry out the actions that come back (`a3c.processes`).
+
+All deadlines run on the supervisor's own clock, which a single call advances by `Limits.max_tick_s` at
+most. So when the supervisor itself was paused (SIGSTOP, a closed laptop), no child is blamed for it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from a3c.errors import EXIT_QUORUM
+
+WORKER, EVALUATOR = "worker", "evaluator"
+"""Roles. Only workers count for the quorum."""
+
+
+class State(StrEnum):
+    """Where a child is in its life."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    BACKOFF = "backoff"
+    FATAL = "fatal"
+    DONE = "done"
+
+
+class Outcome(StrEnum):
+    """What a child said about its end before it ended."""
+
+    NONE = "none"
+    DONE = "done"
+    FAILED = "failed"
+    PERMANENT = "permanent"  # failed in a way that a restart cannot cure
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How patient to be. Durations in seconds."""
+
+    start_s: float = 120.0  # without a sign of life while starting
+    stall_s: float = 60.0  # without a sign of life while running
+    phase_s: Mapping[str, float] = field(default_factory=dict)  # the same for single phases
+    dump_s: float = 1.0  # between asking a stalled child for its stack and SIGTERM
+    kill_s: float = 5.0  # between SIGTERM and SIGKILL
+    leave_s: float = 10.0  # between a child's last word and its end
+    abandon_s: float = 30.0  # after SIGKILL: then the kernel does not let go of it
+    backoff_s: float = 1.0  # before the first restart; doubles with each failure
+    backoff_max_s: float = 60.0
+    max_failures: int = 5  # within window_s, or in a row without getting ready
+    window_s: float = 600.0
+    min_workers: int = 1
+    quorum_s: float = 60.0  # how long fewer running workers are borne
+    max_tick_s: float = 5.0  # what a gap between two calls counts for, at most
+
+
+@dataclass(frozen=True)
+class Spawn:
+    """Start the child; answer with `started` or `spawn_failed`."""
+
+    name: str
+    incarnation: int  # how often it was restarted
+
+
+@dataclass(frozen=True)
+class Dump:
+    """Ask the child to write its stack to its log."""
+
+    name: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Terminate:
+    """Ask the child to end."""
+
+    name: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Kill:
+    """End the child."""
+
+    name: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Abandon:
+    """Forget a child that outlives being killed."""
+
+    name: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """Tell the user."""
+
+    level: str  # "info", "warning" or "error"
+    text: str
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """End the run."""
+
+    exit_code: int
+    reason: str
+
+
+Action = Spawn | Dump | Terminate | Kill | Abandon | Report | GiveUp
+
+
+@dataclass
+class Child:
+    """What is known about one child. Times are on the supervisor's own clock."""
+
+    name: str
+    role: str
+    state: State = State.STARTING
+    pid: int | None = None
+    incarnation: int = -1
+    failures: deque[float] = field(default_factory=deque)
+    failed_starts: int = 0  # in a row, without getting ready
+    heartbeat: float = 0.0  # the last one seen, whatever its clock
+    phase: str = ""
+    alive_at: float = 0.0  # when the last sign of life was seen
+    warned: bool = False  # about the present silence
+    retry_at: float = 0.0
+    outcome: Outcome = Outcome.NONE
+    trouble: str = ""  # why it failed, in words
+    plan: list[tuple[float, Action]] = field(default_factory=list)  # how to end it, and when
+    leaving: bool = False  # told to stop: its end is no failure
+    replacing: bool = False  # a restart was asked for: its end is no failure
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} (pid {self.pid})" if self.pid else self.name
+
+
+class Supervisor:
+    """The state machine of all children of a run.
+
+    Args:
+        roles: the role of each child, by its name.
+        limits: how patient to be.
+        rng: jitter of the back-off delays.
+    """
+
+    def __init__(self, roles: Mapping[str, str], limits: Limits, rng: random.Random) -> None:
+        self.children = {name: Child(name, role) for name, role in roles.items()}
+        self._limits = limits
+        self._rng = rng
+        self._clock = 0.0
+        self._last_call: float | None = None
+        self._short_since: float | None = None
+        self._stopping = False
+
+    # -- what the owner wants ------------------------------------------------------------------------
+
+    def start(self, now: float) -> list[Action]:
+        """Starts every child."""
+        self._advance(now)
+        return [self._spawn(child) for child in self.children.values()]
+
+    def stop(self, names: Collection[str], now: float) -> list[Action]:
+        """From now on these children may end. One that is only starting is ended at once; one that runs
+        is expected to have been told. The quorum no longer matters."""
+        self._advance(now)
+        self._stopping = True
+        actions: list[Action] = []
+        for child in map(self.children.__getitem__, names):
+            child.leaving, child.replacing = True, False
+            if child.state is State.BACKOFF or child.incarnation < 0:
+                child.state = State.DONE
+            elif child.state is State.STARTING:
+                actions += self._end(child)
+        return actions
+
+    def restart(self, name: str, now: float) -> list[Action]:
+        """Starts a child anew, with a fresh budget of failures."""
+        self._advance(now)
+        child = self.children[name]
+        if child.leaving:
+            return []
+        child.failures.clear()
+        child.failed_starts = 0
+        if child.pid is None:
+            return [self._spawn(child)]
+        child.replacing = True
+        return self._end(child)
+
+    # -- what happened -------------------------------------------------------------------------------
+
+    def started(self, name: str, pid: int, now: float) -> None:
+        """The process exists."""
+        self._advance(now)
+        self.children[name].pid = pid
+
+    def spawn_failed(self, name: str, error: str, now: float) -> list[Action]:
+        """The process could not be created."""
+        self._advance(now)
+        child = self.children[name]
+        return self._failed(child, f"{child.name} could not be started: {error}")
+
+    def ready(self, name: str, now: float) -> None:
+        """The child has set itself up and works."""
+        self._advance(now)
+        child = self.children[name]
+        if child.state is State.STARTING:
+            child.state, child.failed_starts = State.RUNNING, 0
+        child.alive_at, child.warned = self._clock, False
+
+    def announced(self, name: str, outcome: Outcome, now: float, error: str = "") -> None:
+        """The child said that it is about to end: done, or failed with `error`."""
+        self._advance(now)
+        child = self.children[name]
+        child.outcome, child.trouble = outcome, error
+        if child.pid is not None and not child.plan:
+            child.plan = self._ending(child, self._clock + self._limits.leave_s)
+
+    def exited(self, name: str, code: int, now: float, signal_name: str = "") -> list[Action]:
+        """The process ended, with an exit code or, when `signal_name` is given, by that signal."""
+        self._advance(now)
+        child = self.children[name]
+        if child.pid is None:  # it was abandoned
+            return []
+        what = f"{child.title} {_end_in_words(child, code, signal_name)}"
+        child.pid, child.plan = None, []
+        if child.leaving or child.outcome is Outcome.DONE:
+            child.state = State.DONE
+            return []
+        if child.replacing:
+            return [Report("info", f"{child.name} ended as asked and is started again"), self._spawn(child)]
+        return self._failed(child, what)
+
+    def tick(self, now: float, heartbeats: Mapping[str, tuple[float, str]]) -> list[Action]:
+        """Time passed. `heartbeats` gives each child's last sign of life (any clock that moves) and phase."""
+        self._advance(now)
+        actions: list[Action] = []
+        for child in self.children.values():
+            if child.state is State.BACKOFF and self._clock >= child.retry_at:
+                actions.append(self._spawn(child))
+            elif child.pid is not None:
+                actions += self._watch(child, *heartbeats.get(child.name, (0.0, "")))
+                actions += self._next_steps(child)
+        return actions + self._check_quorum()
+
+    # -- rules ---------------------------------------------------------------------------------------
+
+    def _advance(self, now: float) -> None:
+        if self._last_call is not None:
+            self._clock += min(max(now - self._last_call, 0.0), self._limits.max_tick_s)
+        self._last_call = now
+
+    def _spawn(self, child: Child) -> Spawn:
+        child.incarnation += 1
+        child.state, child.outcome, child.trouble = State.STARTING, Outcome.NONE, ""
+        child.alive_at, child.warned, child.replacing = self._clock, False, False
+        return Spawn(child.name, child.incarnation)
+
+    def _failed(self, child: Child, what: str) -> list[Action]:
+        """One more failure: a later restart, or none any more."""
+        if child.leaving:
+            child.state = State.DONE
+            return []
+        limits, cure = self._limits, ""
+        child.failed_starts += child.state is State.STARTING
+        child.failures.append(self._clock)
+        while child.failures[0] < self._clock - limits.window_s:
+            child.failures.popleft()
+        count = max(len(child.failures), child.failed_starts)
+        child.trouble = what
+        if child.outcome is Outcome.PERMANENT:
+            cure = "a restart cannot cure that"
+        elif count >= limits.max_failures:
+            cure = f"it failed {count} times in a short time"
+        if cure:
+            child.state = State.FATAL
+            after = "" if child.role == WORKER else "; training goes on without it"
+            return [Report("error", f"{what}; {cure}, so it is not restarted{after}")]
+        delay = min(limits.backoff_max_s, limits.backoff_s * 2.0 ** min(count - 1, 30))
+        delay *= 1 + 0.25 * self._rng.random()
+        child.state, child.retry_at = State.BACKOFF, self._clock + delay
+        return [Report("warning", f"{what}; restart {child.incarnation + 1} in {delay:.1f} s")]
+
+    def _watch(self, child: Child, heartbeat: float, phase: str) -> list[Action]:
+        """Looks for a sign of life; a child without one for too long is ended."""
+        if heartbeat != child.heartbeat:
+            child.heartbeat, child.phase = heartbeat, phase
+            child.alive_at, child.warned = self._clock, False
+        if child.plan or child.leaving:
+            return []
+        starting = child.state is State.STARTING
+        limit = self._limits.start_s if starting else self._limits.phase_s.get(phase, self._limits.stall_s)
+        quiet, where = self._clock - child.alive_at, "while starting" if starting else f"in phase {phase}"
+        if quiet > limit:
+            child.trouble = f"gave no sign of life for {limit:g} s {where} and was stopped"
+            dump: tuple[float, Action] = (self._clock, Dump(child.name, child.pid or 0))
+            child.plan = [dump, *self._ending(child, self._clock + self._limits.dump_s)]
+        elif quiet > limit / 2 and not child.warned:
+            child.warned = True
+            text = f"{child.title} gave no sign of life for {quiet:.0f} s {where}; the limit is {limit:g} s"
+            return [Report("warning", text)]
+        return []
+
+    def _ending(self, child: Child, when: float) -> list[tuple[float, Action]]:
+        """How to end a child for certain, from `when` on."""
+        pid, kill_at = child.pid or 0, when + self._limits.kill_s
+        return [
+            (when, Terminate(child.name, pid)),
+            (kill_at, Kill(child.name, pid)),
+            (kill_at + self._limits.abandon_s, Abandon(child.name, pid)),
+        ]
+
+    def _end(self, child: Child) -> list[Action]:
+        child.plan = self._ending(child, self._clock) if child.pid is not None else []
+        return self._next_steps(child)
+
+    def _next_steps(self, child: Child) -> list[Action]:
+        """The steps of the child's plan that are due."""
+        actions: list[Action] = []
+        while child.plan and child.plan[0][0] <= self._clock:
+            action = child.plan.pop(0)[1]
+            actions.append(action)
+            if isinstance(action, Abandon):
+                child.trouble = f"{child.title} cannot be killed: the kernel does not let go of it"
+                actions.append(Report("error", f"{child.trouble}; it is left behind and not restarted"))
+                child.pid, child.state = None, State.FATAL
+        return actions
+
+    def _check_quorum(self) -> list[Action]:
+        """Gives up when too few workers run and none is on its way."""
+        workers = [child for child in self.children.values() if child.role == WORKER]
+        if self._stopping or not workers:
+            return []
+        states = [child.state for child in workers]
+        if all(state is State.FATAL for state in states):
+            last = max(workers, key=lambda child: child.failures[-1] if child.failures else 0.0)
+            return [GiveUp(EXIT_QUORUM, f"no worker is left; the last one: {last.trouble}")]
+        least = min(self._limits.min_workers, len(workers))
+        well = states.count(State.RUNNING) + states.count(State.DONE)
+        if well >= least or State.STARTING in states:
+            self._short_since = None
+        elif self._short_since is None:
+            self._short_since = self._clock
+        elif self._clock - self._short_since >= self._limits.quorum_s:
+            reason = f"only {well} of {len(workers)} workers run for {self._limits.quorum_s:g} s"
+            return [GiveUp(EXIT_QUORUM, f"{reason}, and at least {least} must")]
+        return []
+
+
+def _end_in_words(child: Child, code: int, signal_name: str) -> str:
+    """How and, as far as known, why a child ended."""
+    if child.outcome in (Outcome.FAILED, Outcome.PERMANENT):
+        return f"failed: {child.trouble}"
+    if child.trouble:
+        return child.trouble
+    if signal_name == "SIGKILL":
+        return "was killed by SIGKILL, maybe because memory ran out"
+    if signal_name:
+        return f"was ended by {signal_name}"
+    return f"ended with exit code {code}" if code else "ended before its work was done"

@@ -1,0 +1,482 @@
+"""Real children, real signals, real ends."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from a3c.errors import EXIT_SIGNAL, QuorumLost, UsageError
+from a3c.processes import ChildSpec, Event, Limits, ProcessGroup, ensure_open_files
+from a3c.supervisor import EVALUATOR, WORKER, State
+from tests import process_helpers as helpers
+
+QUICK = Limits(backoff_s=0.05, backoff_max_s=0.2, stall_s=1.0, dump_s=0.2, kill_s=0.5, leave_s=0.3)
+ROOT = Path(__file__).parents[1]
+
+Target = Callable[..., None]
+
+
+class Run:
+    """A process group of the helpers' targets, one row of the board each."""
+
+    def __init__(self, folder: Path, workers: list[Target], evaluator: Target | None, limits: Limits) -> None:
+        self.board = helpers.Board(len(workers) + 1)
+        self.logged: list[tuple[str, str]] = []
+        self.events: list[Event] = []
+        targets = [(f"worker-{i}", WORKER, target) for i, target in enumerate(workers)]
+        targets += [("evaluator", EVALUATOR, evaluator)] if evaluator else []
+        specs = [
+            ChildSpec(name, role, target, functools.partial(self._args, row))
+            for row, (name, role, target) in enumerate(targets)
+        ]
+        self.rows = {spec.name: row for row, spec in enumerate(specs)}
+        self.incarnations: list[tuple[int, int]] = []
+        self.folder = folder
+        self.group = ProcessGroup(specs, self._heartbeats, self._log, folder, limits, {"A3C_RUN_ID": "test"})
+
+    def _args(self, row: int, incarnation: int) -> tuple[helpers.Board, int]:
+        self.incarnations.append((row, incarnation))
+        return self.board, row
+
+    def _heartbeats(self) -> dict[str, tuple[float, str]]:
+        return {name: self.board.heartbeat(row) for name, row in self.rows.items()}
+
+    def _log(self, level: str, text: str) -> None:
+        self.logged.append((level, text))
+
+    @property
+    def text(self) -> str:
+        return "\n".join(f"{level}: {text}" for level, text in self.logged)
+
+    def pid(self, name: str) -> int:
+        return self.group.states()[name].pid or 0
+
+    def restarts(self, name: str) -> int:
+        return self.group.states()[name].restarts
+
+    def until(self, condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+        """Polls the group until the condition holds."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, f"waited too long; states {self.group.states()}\n{self.text}"
+            self.events += self.group.poll()
+            self.group.wait(0.02)
+
+    def running(self, *names: str) -> bool:
+        states = self.group.states()
+        return all(states[name].state is State.RUNNING for name in names or states)
+
+    def log_of(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()
+
+
+@pytest.fixture
+def run_of(tmp_path) -> Iterator[Callable[..., Run]]:
+    """`run_of(target, ..., evaluator=None, limits=QUICK)`: a started run, ended with the test."""
+    runs: list[Run] = []
+
+    def start(*workers: Target, evaluator: Target | None = None, limits: Limits = QUICK) -> Run:
+        runs.append(Run(tmp_path / "logs", list(workers), evaluator, limits))
+        runs[-1].group.start()
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.group.kill_all()
+
+
+def gone(*pids: int) -> bool:
+    """Whether these processes ended; a zombie only waits for somebody to ask how."""
+    alive = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    return all(p.status() == psutil.STATUS_ZOMBIE for p in alive if p.is_running())
+
+
+# -- one sick child --------------------------------------------------------------------------------------
+
+
+def test_f01_a_killed_worker_is_noticed_and_replaced_alone(run_of):
+    run = run_of(helpers.work, helpers.work, evaluator=helpers.work)
+    run.until(run.running)
+    others = run.pid("worker-0"), run.pid("evaluator")
+    killed, steps = run.pid("worker-1"), run.board.steps(0)
+    os.kill(killed, signal.SIGKILL)
+    run.until(lambda: run.restarts("worker-1") == 1 and run.running())
+    assert f"warning: worker-1 (pid {killed}) was killed by SIGKILL, maybe because memory ran out" in run.text
+    assert (run.pid("worker-0"), run.pid("evaluator")) == others
+    assert run.board.steps(0) > steps
+    assert run.pid("worker-1") != killed
+    assert run.incarnations[-1] == (1, 1)
+
+
+def test_f03_half_a_message_and_garbage_do_no_harm(run_of):
+    torn = functools.partial(helpers.write_and_die, b'["event", {"kind": "sco')
+    garbage = functools.partial(helpers.write_and_die, b'\x80\x04\x95\n["event", 5]\nnull\n["ready"')
+    run = run_of(helpers.work, torn, garbage)
+    run.until(lambda: run.group.states()["worker-1"].state is State.FATAL)
+    run.until(lambda: run.group.states()["worker-2"].state is State.FATAL)
+    assert run.running("worker-0")
+    assert run.events == []
+    assert "worker-2" in run.text
+    assert "sent something unreadable, which is ignored" in run.text
+
+
+def test_f04_a_crash_in_native_code_leaves_a_trace(run_of):
+    run = run_of(helpers.work, helpers.crash_in_native_code)
+    run.until(lambda: run.restarts("worker-1") == 1)
+    assert "was ended by SIGSEGV" in run.text
+    assert "crash_in_native_code" in run.log_of("worker-1")
+    assert "Fatal Python error: Segmentation fault" in run.text
+
+
+def test_f05_an_exception_reaches_the_log_with_all_that_explains_it(run_of):
+    run = run_of(helpers.work, helpers.fail)
+    run.until(lambda: run.restarts("worker-1") == 1)
+    error = next(text for level, text in run.logged if level == "error")
+    assert error.startswith("worker-1 (pid ")
+    assert "failed: env=Breakout-v0, seed=17, step=1200\nTraceback (most recent call last)" in error
+    assert 'raise ZeroDivisionError("no such luck")' in error
+    assert "failed: ZeroDivisionError: no such luck; restart 1 in 0.1 s" in run.text
+
+
+def test_f06_a_crash_loop_ends_and_the_others_go_on(run_of):
+    run = run_of(helpers.work, helpers.fail)
+    run.until(lambda: run.group.states()["worker-1"].state is State.FATAL)
+    assert [n for row, n in run.incarnations if row == 1] == [0, 1, 2, 3, 4]
+    steps = run.board.steps(0)
+    run.until(lambda: run.board.steps(0) > steps)
+
+
+def test_f06_no_worker_left_ends_the_run(run_of):
+    run = run_of(helpers.fail_for_good, helpers.fail_to_import, evaluator=helpers.work)
+    with pytest.raises(QuorumLost, match="no worker is left"):
+        run.until(lambda: False)
+    assert len(run.incarnations) == 3  # a permanent error is not retried
+    assert "UsageError: no environment of that name; a restart cannot cure that" in run.text
+    assert "ModuleNotFoundError: No module named 'a_module_that_does_not_exist'" in run.text
+
+
+@pytest.mark.parametrize("target", [helpers.hang_in_python, helpers.hang_with_gil])
+def test_f07_a_hanging_worker_shows_its_stack_and_is_replaced(run_of, target):
+    run = run_of(helpers.work, target)
+    run.until(lambda: run.restarts("worker-1") == 1)
+    assert "gave no sign of life for 1 s in phase" in run.text
+    assert f"in {target.__name__}" in run.text
+    assert run.restarts("worker-0") == 0
+
+
+def test_f08_a_stopped_worker_is_killed_and_replaced(run_of):
+    run = run_of(helpers.work, helpers.work)
+    run.until(run.running)
+    stopped = run.pid("worker-1")
+    os.kill(stopped, signal.SIGSTOP)
+    run.until(lambda: run.restarts("worker-1") == 1 and run.running())
+    assert gone(stopped)
+    assert run.restarts("worker-0") == 0
+
+
+def test_f10_a_failing_start_is_retried(run_of, monkeypatch):
+    start = multiprocessing.context.SpawnProcess.start
+    failures = iter([OSError(11, "Resource temporarily unavailable"), MemoryError()])
+
+    def fail_twice(process):
+        for error in failures:
+            raise error
+        start(process)
+
+    monkeypatch.setattr(multiprocessing.context.SpawnProcess, "start", fail_twice)
+    run = run_of(helpers.work)
+    run.until(run.running)
+    assert run.restarts("worker-0") == 2
+    assert "worker-0 could not be started: [Errno 11] Resource temporarily unavailable; restart 1" in run.text
+    assert "worker-0 could not be started: MemoryError" in run.text
+
+
+def test_f19_the_evaluator_may_fail_for_good(run_of):
+    run = run_of(helpers.work, evaluator=helpers.fail)
+    run.until(lambda: run.group.states()["evaluator"].state is State.FATAL)
+    assert "training goes on without it" in run.text
+    assert run.running("worker-0")
+
+
+def test_a_child_that_lingers_after_its_error_is_ended(run_of):
+    run = run_of(helpers.work, helpers.fail_and_linger)
+    run.until(lambda: run.restarts("worker-1") == 1)
+    assert "failed: ZeroDivisionError: no such luck; restart 1" in run.text
+
+
+def test_leaving_without_a_word_is_a_failure(run_of):
+    run = run_of(helpers.work, helpers.leave_early)
+    run.until(lambda: run.restarts("worker-1") == 1)
+    assert "ended before its work was done" in run.text
+
+
+def test_restart_on_request(run_of):
+    run = run_of(helpers.work, helpers.work)
+    run.until(run.running)
+    former = run.pid("worker-0")
+    run.group.restart("worker-0")
+    run.until(lambda: run.restarts("worker-0") == 1 and run.running())
+    assert gone(former)
+    assert "warning" not in run.text
+
+
+def test_p11_descriptors_stay_flat_over_restarts(run_of):
+    churn = Limits(backoff_s=0.01, backoff_max_s=0.02, max_failures=1000)
+    run = run_of(helpers.work, helpers.leave_early, limits=churn)
+    run.until(lambda: run.restarts("worker-1") >= 3 and run.running("worker-0"))
+    run.until(lambda: run.group.states()["worker-1"].state is State.BACKOFF)
+    before = psutil.Process().num_fds()
+    run.until(lambda: run.restarts("worker-1") >= 25)
+    run.until(lambda: run.group.states()["worker-1"].state is State.BACKOFF)
+    assert psutil.Process().num_fds() <= before
+
+
+# -- what a child is given ---------------------------------------------------------------------------------
+
+
+def test_a_child_gets_one_thread_no_secrets_and_its_own_log(run_of, monkeypatch):
+    for name in ("HF_TOKEN", "MY_API_KEY", "NOTIFY_SOCKET"):
+        monkeypatch.setenv(name, "canary")
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "7")
+    run = run_of(helpers.confess)
+    run.until(lambda: run.group.states()["worker-0"].state is State.DONE)
+    facts = run.events[0].payload
+    assert facts["torch_threads"] == 1
+    assert facts["cv2_threads"] <= 1
+    assert {"SIGINT", "SIGHUP"} <= set(facts["ignored"])
+    assert "SIGTERM" not in facts["ignored"]
+    assert facts["blocked"] == []
+    assert facts["stdin"] == os.devnull
+    assert facts["env"]["A3C_RUN_ID"] == "test"
+    assert facts["env"]["OMP_NUM_THREADS"] == facts["env"]["MKL_NUM_THREADS"] == "1"
+    assert "canary" not in facts["env"].values()
+    assert "printed by the child" in run.log_of("worker-0")
+    assert os.environ["HF_TOKEN"] == "canary"
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+def test_f45_the_global_start_method_is_left_alone(run_of):
+    run = run_of(helpers.work)
+    run.until(run.running)
+    assert multiprocessing.get_start_method(allow_none=True) != "spawn"
+
+
+def test_more_than_a_pipe_holds_arrives_in_order(run_of):
+    run = run_of(helpers.chatter)
+    run.until(lambda: run.group.states()["worker-0"].state is State.DONE)
+    assert [event.payload["i"] for event in run.events] == list(range(20_000))
+    assert run.logged == []
+
+
+def test_a_large_log_is_set_aside(run_of, tmp_path):
+    old = tmp_path / "logs" / "worker-0.log"
+    old.parent.mkdir()
+    old.write_text("x" * 6_000_000)
+    run = run_of(helpers.finish)
+    run.until(lambda: run.group.states()["worker-0"].state is State.DONE)
+    assert old.stat().st_size < 1000
+    assert (tmp_path / "logs" / "worker-0.log.1").stat().st_size == 6_000_000
+
+
+def test_children_start_from_the_main_thread_only(run_of):
+    failures: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            run_of(helpers.work)
+        except RuntimeError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join(10)
+    assert len(failures) == 1
+
+
+def test_f30_open_files_are_raised_or_refused():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+        ensure_open_files(8)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 256
+        with pytest.raises(UsageError, match="use fewer workers or raise it with `ulimit -n"):
+            ensure_open_files(hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+# -- the end -----------------------------------------------------------------------------------------------
+
+
+def test_stop_waits_for_those_who_leave_and_ends_those_who_do_not(run_of):
+    run = run_of(helpers.work, helpers.work_stubbornly, evaluator=helpers.work)
+    run.until(run.running)
+    stubborn = run.pid("worker-1")
+    run.board.stop = True
+    idle = []
+    run.group.stop(WORKER, 0.5, lambda: idle.append(1))
+    assert gone(stubborn)
+    assert idle
+    assert "worker-1 did not end in time: SIGKILL" in run.text
+    assert "worker-0" not in run.text
+    assert run.group.states()["worker-0"] == (WORKER, None, State.DONE, 0)
+    run.group.stop(EVALUATOR, 5.0)
+    assert run.group.states()["evaluator"].state is State.DONE
+
+
+def test_stop_while_starting_is_quick(run_of):
+    run = run_of(helpers.confess, helpers.confess)
+    before = time.monotonic()
+    run.group.stop(WORKER, 30.0)
+    assert time.monotonic() - before < 5
+    assert run.logged == []
+
+
+def test_kill_all_takes_the_children_of_children(run_of):
+    run = run_of(helpers.start_a_helper)
+    run.until(lambda: run.events)
+    helper = run.events[0].payload["pid"]
+    run.group.kill_all()
+    run.until(lambda: gone(helper))
+    assert run.group.states()["worker-0"].state is State.DONE
+
+
+class Main:
+    """A real main process, to be signalled from outside."""
+
+    def __init__(self, folder: Path, manner: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, helpers.__file__, str(folder), manner],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+        self.pids = [int(word) for word in self.read_until("pids").split()[1:]]
+
+    def read_until(self, word: str) -> str:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if line.startswith(word):
+                return line
+        pytest.fail(f"the main process ended without saying {word!r}: {self.lines}")
+
+    def descendants(self) -> list[int]:
+        return [p.pid for p in psutil.Process(self.process.pid).children(recursive=True)]
+
+    def rest(self) -> str:
+        assert self.process.stdout is not None
+        return "".join([*self.lines, self.process.stdout.read()])
+
+
+@pytest.fixture
+def main_of(tmp_path) -> Iterator[Callable[[str], Main]]:
+    started: list[Main] = []
+
+    def start(manner: str) -> Main:
+        started.append(Main(tmp_path, manner))
+        return started[-1]
+
+    yield start
+    for main in started:
+        main.process.kill()
+        main.process.wait(10)
+        if main.process.stdout:
+            main.process.stdout.close()
+
+
+@pytest.mark.parametrize("manner", ["stubborn", "frozen"])
+def test_f17_nothing_outlives_a_killed_main(main_of, wait_until, manner):
+    main = main_of(manner)
+    family = main.descendants()
+    assert set(main.pids) <= set(family)
+    main.process.kill()
+    main.process.wait(10)
+    wait_until(lambda: gone(*family), timeout=5, what="the end of all descendants")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.15, 0.3])
+def test_f16_f17_not_even_children_that_were_just_born(tmp_path, wait_until, signum, delay):
+    command = [sys.executable, helpers.__file__, str(tmp_path), "obedient"]
+    main = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    children = psutil.Process(main.pid).children
+    wait_until(lambda: len(children()) >= 2)
+    with pytest.raises(subprocess.TimeoutExpired):
+        main.wait(delay)
+    family = [p.pid for p in children(recursive=True)]
+    main.send_signal(signum)
+    assert main.wait(10) == (0 if signum == signal.SIGTERM else -9)
+    wait_until(lambda: gone(*family), timeout=5, what="the end of all descendants")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_f12_f13_f15_a_signal_asks_for_a_stop(main_of, wait_until, signum):
+    main = main_of("obedient")
+    family = main.descendants()
+    os.kill(main.process.pid, signum)
+    assert main.process.wait(10) == 0
+    wait_until(lambda: gone(*family), timeout=5)
+    assert "Traceback" not in main.rest()
+
+
+def test_f13_ctrl_c_reaches_everybody_but_only_main_decides(main_of):
+    main = main_of("obedient")
+    os.killpg(main.process.pid, signal.SIGINT)
+    assert main.process.wait(10) == 0
+    assert main.rest() == "".join(main.lines[:1]) + "stopping\n"
+
+
+def test_f14_a_second_signal_forces(main_of, wait_until):
+    main = main_of("stubborn")
+    family = main.descendants()
+    os.kill(main.process.pid, signal.SIGTERM)
+    main.read_until("stopping")
+    assert main.process.poll() is None
+    wait_until(lambda: os.kill(main.process.pid, signal.SIGINT) or main.process.poll() is not None)
+    assert main.process.returncode == EXIT_SIGNAL + signal.SIGINT
+    wait_until(lambda: gone(*family), timeout=5)
+    assert "forced to end by SIGINT" in main.rest()
+
+
+def test_f15_further_hangups_do_not_force(main_of, wait_until):
+    main = main_of("stubborn")
+    os.kill(main.process.pid, signal.SIGHUP)
+    main.read_until("stopping")
+    deadline = time.monotonic() + 0.5
+    while time.monotonic() < deadline:
+        os.kill(main.process.pid, signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            main.process.wait(0.05)
+
+
+def test_f18_a_paused_main_blames_nobody(main_of, wait_until):
+    main = main_of("obedient")
+    for pid in (main.process.pid, *main.pids):  # as Ctrl-Z does
+        os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        main.process.wait(5)  # longer than the run's limit
+    for pid in (main.process.pid, *main.pids):
+        os.kill(pid, signal.SIGCONT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        main.process.wait(1)
+    assert not gone(main.pids[0])
+    os.kill(main.process.pid, signal.SIGTERM)
+    assert main.process.wait(10) == 0
+    assert "warning" not in main.rest()
