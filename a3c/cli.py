@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from a3c import __version__
-from a3c.config import RUNS_FOLDER, Config, presets, usable_cores
+from a3c.config import RUNS_FOLDER, Config, usable_cores
 from a3c.errors import EXIT_OK, EXIT_SIGNAL, A3CError, UsageError
 from a3c.flags import Parser, add_settings, given_settings
+from a3c.presets import presets
 from a3c.streams import UnbreakableStream
 from a3c.values import did_you_mean
 
@@ -92,10 +93,10 @@ def run(argv: Sequence[str]) -> int:
         print(json.dumps(config.to_dict(), indent=2))
         return EXIT_OK
 
-    from a3c.trainer import train
-    from evaluators.process import run_evaluator
+    from a3c.trainer import Evaluators, train
+    from evaluators.process import Evaluator, run_evaluator
 
-    return train(config, given, [*program("run").split(), *argv], run_evaluator)
+    return train(config, [*program("run").split(), *argv], Evaluators(run_evaluator, Evaluator))
 
 
 def _read_flags(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:

@@ -10,11 +10,9 @@ This module imports the standard library only, so that `--help` is instant.
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 import json
 import math
 import os
-import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -24,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from a3c.errors import UsageError
+from a3c.presets import preset_for, presets
 from a3c.values import check, convert, did_you_mean, shown
 
 ALGOS = ("a3c",)
 MODELS = ("a3c-lstm", "a3c-small", "nature", "mlp")
-PRESET_FOLDER = Path(__file__).parent / "presets"
 RUNS_FOLDER = Path("checkpoints")
 """Where runs go, below the current directory."""
 
@@ -304,44 +302,6 @@ def contradictions(config: Config, given: set[str]) -> list[str]:
     if config.run.load and config.run.init_from:
         found.append("--load continues a run and --init-from starts one; give only one of them")
     return found
-
-
-# ---------------------------------------------------------------------------------------------------
-# Presets
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Named settings from a3c/presets/NAME.toml."""
-
-    name: str
-    summary: str
-    envs: tuple[str, ...]  # glob patterns of environment ids it is made for
-    algo: str
-    settings: Mapping[str, Any]
-
-
-@cache
-def presets() -> dict[str, Preset]:
-    """Every preset by name; the first whose patterns match an environment is that environment's."""
-    found = {}
-    for path in sorted(PRESET_FOLDER.glob("*.toml")):
-        data = tomllib.loads(path.read_text())
-        values = data["settings"]
-        found[path.stem] = Preset(path.stem, data["summary"], tuple(data["envs"]), values["algo"], values)
-    return found
-
-
-def preset_for(env: str, algo: str) -> Preset | None:
-    """The preset made for (env, algo), the one with the longest matching pattern first."""
-    matches = [
-        (len(pattern), preset)
-        for preset in presets().values()
-        if preset.algo == algo
-        for pattern in preset.envs
-        if fnmatch.fnmatchcase(env, pattern)
-    ]
-    return max(matches, key=lambda m: m[0])[1] if matches else None
 
 
 def resolve(given: Mapping[str, Any]) -> Config:

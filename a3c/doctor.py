@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from packaging.requirements import Requirement
 
-from a3c.config import RUNS_FOLDER, usable_cores
+from a3c.config import RUNS_FOLDER, Config, usable_cores
 from a3c.errors import EXIT_OK, EXIT_USAGE
 from a3c.flags import Parser
 
@@ -92,15 +92,12 @@ def _version(name: str) -> str:
 
 
 def _emulator() -> Iterator[Finding]:
-    import ale_py
-    import gymnasium
+    from a3c.envs import make_env, resolve_env
 
-    gymnasium.register_envs(ale_py)
-    env = gymnasium.make("ALE/Breakout-v5")
-    env.reset(seed=1)
-    env.step(0)
+    env = make_env(resolve_env(Config()).env, [1], training=True)
+    env.reset()
     env.close()
-    yield Finding(OK, "Breakout starts, its ROM is there")
+    yield Finding(OK, f"{env.spec.env_id} starts, its ROM is there")
 
 
 def _shared_memory() -> Iterator[Finding]:

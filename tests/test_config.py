@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from a3c import config as c
 from a3c.errors import UsageError
 from a3c.flags import Parser, add_settings, given_settings
+from a3c.presets import preset_for, presets
 from a3c.values import parse_bool, parse_count, parse_duration, parse_key_value
 
 
@@ -97,13 +98,13 @@ class TestPresets:
 
         gymnasium.register_envs(ale_py)
         for env_id, spec in gymnasium.registry.items():
-            preset = c.preset_for(env_id, "a3c")
+            preset = preset_for(env_id, "a3c")
             atari = str(spec.entry_point).startswith("ale_py")
             assert (preset is not None and preset.settings.get("model") == "a3c-lstm") == atari, env_id
 
-    @pytest.mark.parametrize("name", sorted(c.presets()))
+    @pytest.mark.parametrize("name", sorted(presets()))
     def test_each_is_valid_and_says_what_it_is_for(self, name: str) -> None:
-        preset = c.presets()[name]
+        preset = presets()[name]
         assert preset.summary
         config = resolved("--preset", name)
         assert config.run.preset == name

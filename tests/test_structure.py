@@ -1,0 +1,151 @@
+"""The shape of the house: imports run downwards only, every setting is used, dangerous calls are absent."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from a3c.config import settings
+
+ROOT = Path(__file__).parents[1]
+PRODUCT = sorted(
+    path for name in ("a3c", "evaluators", "benchmarks") for path in (ROOT / name).rglob("*.py")
+) + sorted(ROOT.glob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+NEVER = {
+    "a3c": "evaluators",  # but for the command line, see COMPOSITION_ROOTS
+    "a3c.errors": "a3c",
+    "a3c.types": "gymnasium multiprocessing a3c",
+    "a3c.values": "torch numpy a3c",
+    "a3c.presets": "torch numpy a3c",
+    "a3c.config": "torch numpy gymnasium",
+    "a3c.flags": "torch numpy gymnasium",
+    "a3c.schedules": "a3c",
+    "a3c.returns": "a3c",
+    "a3c.losses": "a3c",
+    "a3c.networks": "a3c.config a3c.envs",
+    "a3c.optim": "a3c.networks a3c.stores",
+    "a3c.envs": "torch multiprocessing a3c.agents a3c.stores a3c.processes",
+    "a3c.agents": "a3c.stores a3c.envs a3c.processes multiprocessing gymnasium",
+    "a3c.stores": "a3c.agents a3c.envs a3c.processes",
+    "a3c.rollouts": "a3c.stores a3c.processes multiprocessing",
+    "a3c.worker": "a3c.supervisor a3c.trainer",
+    "a3c.supervisor": "torch os signal time multiprocessing",
+    "a3c.processes": "torch a3c.agents a3c.envs a3c.stores",
+    "a3c.checkpoint": "a3c.agents a3c.envs a3c.stores",
+    "evaluators": "a3c.supervisor a3c.worker a3c.trainer a3c.processes",
+}
+"""Who must not import what; a name covers all below it."""
+
+COMPOSITION_ROOTS = ("a3c.cli",)
+TORCH_FREE = "a3c.cli a3c.config a3c.flags a3c.live a3c.run_directory a3c.status a3c.supervisor a3c.doctor"
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of what a file imports, anywhere in it: "a3c.types" of `from a3c.types import Rollout`."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def below(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+@pytest.mark.parametrize("package", NEVER)
+def test_nobody_imports_what_is_not_theirs(package: str) -> None:
+    forbidden = NEVER[package].split()
+    for path in PRODUCT:
+        if not below(module(path), package) or module(path) in COMPOSITION_ROOTS:
+            continue
+        found = [n for n in imports(path) if any(below(n, f) and not below(n, package) for f in forbidden)]
+        assert not found, f"{module(path)} imports {found}"
+
+
+def test_imports_run_downwards() -> None:
+    modules = {module(path): path for path in PRODUCT}
+    graph = {
+        name: {m for m in modules for i in imports(path) if m != name and m in (i, i.rpartition(".")[0])}
+        for name, path in modules.items()
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def test_the_command_line_starts_without_torch() -> None:
+    heavy = "{'torch', 'numpy', 'gymnasium', 'cv2', 'matplotlib'}"
+    program = f"import sys, {TORCH_FREE.replace(' ', ', ')}; print({heavy} & set(sys.modules))"
+    output = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True).stdout
+    assert output == b"set()\n"
+
+
+def test_every_setting_is_read() -> None:
+    """No dead options: outside the module that defines it, each is used as an attribute."""
+    read = {
+        node.attr
+        for path in PRODUCT
+        if module(path) != "a3c.config"
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+    assert set(settings()) - read == set()
+
+
+FORBIDDEN_CALLS = {
+    "pickle.load", "pickle.loads", "marshal.load", "marshal.loads", "yaml.load", "os.system", "os.popen",
+    "eval", "exec",
+}  # fmt: skip
+FORBIDDEN_ARGUMENTS = {("weights_only", False), ("allow_pickle", True), ("shell", True)}
+
+
+def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=module)
+def test_f24_nothing_runs_what_it_reads(path: Path) -> None:
+    for name, call in calls(path):
+        assert name not in FORBIDDEN_CALLS, f"{path}:{call.lineno}"
+        for argument in call.keywords:
+            value = argument.value.value if isinstance(argument.value, ast.Constant) else None
+            assert (argument.arg, value) not in FORBIDDEN_ARGUMENTS, f"{path}:{call.lineno}"
+
+
+def test_asserts_are_not_for_users() -> None:
+    nodes = ((path, node) for path in PRODUCT for node in ast.walk(tree(path)))
+    assert not [f"{path}:{node.lineno}" for path, node in nodes if isinstance(node, ast.Assert)]
+
+
+@pytest.mark.parametrize("path", [p for p in TESTS if p.name.startswith("test_")], ids=module)
+def test_tests_wait_for_conditions_not_for_time(path: Path) -> None:
+    assert not [call.lineno for name, call in calls(path) if name == "time.sleep"]
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=module)
+def test_files_and_functions_are_small(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400
+    for node in ast.walk(tree(path)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert lines <= 60, f"{path}:{node.lineno} {node.name} has {lines} lines"
