@@ -17,7 +17,8 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -189,30 +190,41 @@ def read_checkpoint(path: Path) -> Checkpoint:
             return _read(folder)
         finally:
             os.close(folder)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    except DamagedCheckpoint as error:
+        raise DamagedCheckpoint(f"checkpoint {path} is damaged: {error}") from error
     except OSError as error:
         kind = CheckpointError if error.errno in _NOT_ITS_FAULT else DamagedCheckpoint
         name = error.filename if error.filename != path else "its folder"
         raise kind(f"cannot read {name} of checkpoint {path}: {error.strerror}") from error
     except MemoryError as error:
         raise CheckpointError(f"not enough memory to read checkpoint {path}") from error
-    except Exception as error:  # parsers of hostile bytes raise anything
-        raise DamagedCheckpoint(f"checkpoint {path} is damaged: {one_line(error)}") from error
 
 
 def _read(folder: int) -> Checkpoint:
-    listed = _read_manifest(read_regular(MANIFEST, MAX_MANIFEST_BYTES, folder))
-    state = json.loads(_verified(STATE, read_regular(STATE, MAX_STATE_BYTES, folder), listed[STATE]))
-    if not isinstance(state, dict) or state.get("schema") != SCHEMA:
-        raise ValueError(f"{STATE} is not of this kind of checkpoint")
+    with _blaming(MANIFEST):
+        listed = _read_manifest(read_regular(MANIFEST, MAX_MANIFEST_BYTES, folder))
+    with _blaming(STATE):
+        state = json.loads(_verified(read_regular(STATE, MAX_STATE_BYTES, folder), listed[STATE]))
+        if not isinstance(state, dict) or state.get("schema") != SCHEMA:
+            raise ValueError("not the state of a run")
     parts: dict[str, Tensors] = {}
     for part, name in _TENSOR_FILES.items():
         if name in listed:
-            parts[part] = decode_tensors(_verified(name, _read_tensor_file(name, folder), listed[name]))
-            if part != "agent" and non_finite(parts[part]):
-                raise ValueError(f"{name} holds numbers that are not finite")
+            with _blaming(name):
+                parts[part] = decode_tensors(_verified(_read_tensor_file(name, folder), listed[name]))
+                if part != "agent" and non_finite(parts[part]):
+                    raise ValueError("it holds numbers that are not finite")
     return Checkpoint(state=state, **parts)
+
+
+@contextmanager
+def _blaming(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (CheckpointError, OSError, MemoryError):
+        raise
+    except Exception as error:  # parsers of hostile bytes raise anything
+        raise DamagedCheckpoint(f"{name}: {one_line(error)}") from error
 
 
 def _read_manifest(data: bytes) -> dict[str, Any]:
@@ -220,15 +232,15 @@ def _read_manifest(data: bytes) -> dict[str, Any]:
     manifest = json.loads(data)
     manifest.pop("sha256")
     if _sealed(manifest) != data:
-        raise ValueError(f"{MANIFEST} was changed")
+        raise ValueError("it was changed")
     if manifest["format"] != _FORMAT or not isinstance(manifest["schema"], int):
-        raise ValueError(f"{MANIFEST} is not of this kind of checkpoint")
+        raise ValueError("not the manifest of a checkpoint")
     if manifest["schema"] > SCHEMA:
         raise _too_new(manifest["schema"])
     files: dict[str, Any] = manifest["files"]
     required, known = {_TENSOR_FILES["model"], STATE}, {*_TENSOR_FILES.values(), STATE}
     if not required <= set(files) <= known:
-        raise ValueError(f"{MANIFEST} lists other files than a checkpoint has")
+        raise ValueError("it lists other files than a checkpoint has")
     return files
 
 
@@ -244,9 +256,9 @@ def _read_tensor_file(name: str, folder: int) -> bytes:
         return read_safetensors(file)
 
 
-def _verified(name: str, data: bytes, listed: Mapping[str, Any]) -> bytes:
+def _verified(data: bytes, listed: Mapping[str, Any]) -> bytes:
     if len(data) != listed["bytes"] or _sha256(data) != listed["sha256"]:
-        raise ValueError(f"{name} is not what was written (its size or SHA-256 differs)")
+        raise ValueError("not what was written, by its size or SHA-256")
     return data
 
 
@@ -368,7 +380,8 @@ def _differing_fields(saved: Any, wanted: Mapping[str, Any]) -> list[str]:
     wanted = json.loads(json.dumps(dict(wanted)))  # tuples become lists, as in the file
     names = [*wanted, *(name for name in saved if name not in wanted)]
     return [
-        f"{name} is {saved.get(name)!r}, not {wanted.get(name)!r}" for name in names
+        f"{name} is {saved.get(name)!r}, not {wanted.get(name)!r}"
+        for name in names
         if saved.get(name) != wanted.get(name)
     ]
 

@@ -1,11 +1,11 @@
 """The folder a run lives in: its name, finding it again, and who may write to it.
 
-    checkpoints/Breakout-v0-a3c/        a second run of the same kind is Breakout-v0-a3c-2, and so on
-        config.json                     settings, and one entry per start: command, versions, host
-        status.json                     how it goes, replaced every few seconds
-        metrics.jsonl                   one line per point of a curve
-        ckpt-000012345/ best-.../       see a3c.checkpoint
-        lock                            held by the process that owns the run
+checkpoints/Breakout-v0-a3c/        a second run of the same kind is Breakout-v0-a3c-2, and so on
+    config.json                     settings, and one entry per start: command, versions, host
+    status.json                     how it goes, replaced every few seconds
+    metrics.jsonl                   one line per point of a curve
+    ckpt-000012345/ best-.../       see a3c.checkpoint
+    lock                            held by the process that owns the run
 """
 
 from __future__ import annotations
@@ -264,7 +264,7 @@ def _make_folder(path: Path) -> bool:
         if os.path.lexists(path):
             return False
         if error.errno in _BAD_NAME:
-            raise UsageError(f"{str(path)[:200]} cannot be a folder ({error.strerror}); name another") from error
+            raise UsageError(f"{str(path)[:200]} cannot be a folder: {error.strerror}") from error
         with storage_errors(f"create {path}"):
             raise
     return True

@@ -20,7 +20,7 @@ MAX_BYTES = 2**30
 """Largest file of tensors that is read."""
 
 MAX_HEADER_BYTES = 2**20
-"""Largest header of a safetensors file that is read; ours have a few kilobytes."""
+"""Largest table of contents that is parsed; ours have a few kilobytes."""
 
 Tensors = dict[str, torch.Tensor]
 
@@ -74,7 +74,7 @@ def load_state_dict(path: Path) -> Tensors:
                 return _checked(decode_tensors(read_safetensors(file)), MAX_BYTES)
             size = regular_size(file.fileno(), MAX_BYTES)
             data = file.read(size)
-        _refuse_compressed(data)
+        _refuse_odd_archive(data)
         return _checked(_torch_load(data), len(data))
     except OSError as error:
         raise CheckpointError(f"cannot read weights from {path}: {error.strerror or error}") from error
@@ -93,7 +93,7 @@ def _own_copy(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
-def _refuse_compressed(data: bytes) -> None:
+def _refuse_odd_archive(data: bytes) -> None:
     """torch stores its records as they are; a compressed one may unfold to any size (a zip bomb)."""
     if not data.startswith(b"PK"):
         return
@@ -102,6 +102,8 @@ def _refuse_compressed(data: bytes) -> None:
     compressed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
     if compressed or sum(record.file_size for record in records) > len(data):
         raise ValueError("its records are compressed or overlap, as torch never writes them")
+    if any(record.file_size > MAX_HEADER_BYTES for record in records if record.filename.endswith(".pkl")):
+        raise ValueError("its table of contents is too large")
 
 
 def _torch_load(data: bytes) -> Any:
