@@ -137,7 +137,6 @@ class Child:
     failures: deque[float] = field(default_factory=deque)
     failed_starts: int = 0  # in a row, without getting ready
     heartbeat: float = 0.0  # the last one seen, whatever its clock
-    phase: str = ""
     alive_at: float = 0.0  # when the last sign of life was seen
     warned: bool = False  # about the present silence
     retry_at: float = 0.0
@@ -150,6 +149,23 @@ class Child:
     @property
     def title(self) -> str:
         return f"{self.name} (pid {self.pid})" if self.pid else self.name
+
+    def count_failure(self, clock: float, window_s: float) -> int:
+        """Notes a failure; returns how many lie within the window or, if more, are failed starts in a row."""
+        self.failed_starts += self.state is State.STARTING
+        self.failures.append(clock)
+        while self.failures[0] < clock - window_s:
+            self.failures.popleft()
+        return max(len(self.failures), self.failed_starts)
+
+    def plan_end(self, when: float, limits: Limits) -> None:
+        """Ends it for certain, from `when` on."""
+        pid, kill_at = self.pid or 0, when + limits.kill_s
+        self.plan = [
+            (when, Terminate(self.name, pid)),
+            (kill_at, Kill(self.name, pid)),
+            (kill_at + limits.abandon_s, Abandon(self.name, pid)),
+        ]
 
 
 class Supervisor:
@@ -231,7 +247,7 @@ class Supervisor:
         child = self.children[name]
         child.outcome, child.trouble = outcome, error
         if child.pid is not None and not child.plan:
-            child.plan = self._ending(child, self._clock + self._limits.leave_s)
+            child.plan_end(self._clock + self._limits.leave_s, self._limits)
 
     def exited(self, name: str, code: int, now: float, signal_name: str = "") -> list[Action]:
         """The process ended, with an exit code or, when `signal_name` is given, by that signal."""
@@ -278,21 +294,17 @@ class Supervisor:
         if child.leaving:
             child.state = State.DONE
             return []
-        limits, cure = self._limits, ""
-        child.failed_starts += child.state is State.STARTING
-        child.failures.append(self._clock)
-        while child.failures[0] < self._clock - limits.window_s:
-            child.failures.popleft()
-        count = max(len(child.failures), child.failed_starts)
+        limits, verdict = self._limits, ""
+        count = child.count_failure(self._clock, limits.window_s)
         child.trouble = what
         if child.outcome is Outcome.PERMANENT:
-            cure = "a restart cannot cure that"
+            verdict = "a restart cannot cure that"
         elif count >= limits.max_failures:
-            cure = f"it failed {count} times in a short time"
-        if cure:
+            verdict = f"it failed {count} times in a short time"
+        if verdict:
             child.state = State.FATAL
             after = "" if child.role == WORKER else "; training goes on without it"
-            return [Report("error", f"{what}; {cure}, so it is not restarted{after}")]
+            return [Report("error", f"{what}; {verdict}, so it is not restarted{after}")]
         delay = min(limits.backoff_max_s, limits.backoff_s * 2.0 ** min(count - 1, 30))
         delay *= 1 + 0.25 * self._rng.random()
         child.state, child.retry_at = State.BACKOFF, self._clock + delay
@@ -301,8 +313,7 @@ class Supervisor:
     def _watch(self, child: Child, heartbeat: float, phase: str) -> list[Action]:
         """Looks for a sign of life; a child without one for too long is ended."""
         if heartbeat != child.heartbeat:
-            child.heartbeat, child.phase = heartbeat, phase
-            child.alive_at, child.warned = self._clock, False
+            child.heartbeat, child.alive_at, child.warned = heartbeat, self._clock, False
         if child.plan or child.leaving:
             return []
         starting = child.state is State.STARTING
@@ -310,25 +321,16 @@ class Supervisor:
         quiet, where = self._clock - child.alive_at, "while starting" if starting else f"in phase {phase}"
         if quiet > limit:
             child.trouble = f"gave no sign of life for {limit:g} s {where} and was stopped"
-            dump: tuple[float, Action] = (self._clock, Dump(child.name, child.pid or 0))
-            child.plan = [dump, *self._ending(child, self._clock + self._limits.dump_s)]
-        elif quiet > limit / 2 and not child.warned:
+            child.plan_end(self._clock + self._limits.dump_s, self._limits)
+            return [Dump(child.name, child.pid or 0)]
+        if quiet > limit / 2 and not child.warned:
             child.warned = True
             text = f"{child.title} gave no sign of life for {quiet:.0f} s {where}; the limit is {limit:g} s"
             return [Report("warning", text)]
         return []
 
-    def _ending(self, child: Child, when: float) -> list[tuple[float, Action]]:
-        """How to end a child for certain, from `when` on."""
-        pid, kill_at = child.pid or 0, when + self._limits.kill_s
-        return [
-            (when, Terminate(child.name, pid)),
-            (kill_at, Kill(child.name, pid)),
-            (kill_at + self._limits.abandon_s, Abandon(child.name, pid)),
-        ]
-
     def _end(self, child: Child) -> list[Action]:
-        child.plan = self._ending(child, self._clock) if child.pid is not None else []
+        child.plan_end(self._clock, self._limits)
         return self._next_steps(child)
 
     def _next_steps(self, child: Child) -> list[Action]:

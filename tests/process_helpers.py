@@ -133,6 +133,7 @@ def chatter(board: Board, row: int, link: Link) -> None:
     """Sends much more than a pipe holds."""
     link.ready()
     for i in range(20_000):
+        board.beat(row)
         link.event("number", {"i": i})
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -83,9 +84,11 @@ class Run:
 
 
 @pytest.fixture
-def run_of(tmp_path) -> Iterator[Callable[..., Run]]:
+def run_of(tmp_path, monkeypatch) -> Iterator[Callable[..., Run]]:
     """`run_of(target, ..., evaluator=None, limits=QUICK)`: a started run, ended with the test."""
     runs: list[Run] = []
+    # A child imports its parent's main module, which is all of pytest here.
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
 
     def start(*workers: Target, evaluator: Target | None = None, limits: Limits = QUICK) -> Run:
         runs.append(Run(tmp_path / "logs", list(workers), evaluator, limits))
@@ -471,11 +474,11 @@ def test_f18_a_paused_main_blames_nobody(main_of, wait_until):
     for pid in (main.process.pid, *main.pids):  # as Ctrl-Z does
         os.kill(pid, signal.SIGSTOP)
     with pytest.raises(subprocess.TimeoutExpired):
-        main.process.wait(5)  # longer than the run's limit
+        main.process.wait(4)  # longer than the run's limit
     for pid in (main.process.pid, *main.pids):
         os.kill(pid, signal.SIGCONT)
     with pytest.raises(subprocess.TimeoutExpired):
-        main.process.wait(1)
+        main.process.wait(0.5)
     assert not gone(main.pids[0])
     os.kill(main.process.pid, signal.SIGTERM)
     assert main.process.wait(10) == 0
