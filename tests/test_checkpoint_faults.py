@@ -11,6 +11,7 @@ import pickle
 import random
 import shutil
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -564,7 +565,7 @@ def bombs(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "huge torch file", weights("w.pt", b"PK\x03\x04", huge)
     yield "zip bomb", weights("w.pt", zip_bomb())
     yield "expanded tensor", weights("w.pt", saved_by_torch({"w": torch.zeros(1).expand(2**40)}))
-    deep_pickle = b"\x80\x02" + b"]" * 300_000 + b"a" * 299_999 + b"."
+    deep_pickle = b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."
     yield "deep pickle", weights("w.pt", deep_pickle)
     yield "large pickle", weights("w.pt", saved_by_torch({"w": "x" * 2_000_000}))
     yield (
@@ -594,13 +595,11 @@ def zip_bomb() -> bytes:
 
 
 def measure_bombs(folder: Path) -> list[tuple[str, str, float, float]]:
-    """For each: its name, what came out, seconds, and megabytes by which memory rose at its highest."""
-    import time
-
+    """For each: its name, what came out, seconds of processor time, and megabytes by which memory rose at its highest."""
     results = []
     for name, load in bombs(folder):
         Path("/proc/self/clear_refs").write_text("5")  # forget the highest use so far
-        before, start = _memory_mb("VmRSS"), time.perf_counter()
+        before, start = _memory_mb("VmRSS"), time.process_time()
         try:
             load()
             outcome = "loaded"
@@ -608,7 +607,7 @@ def measure_bombs(folder: Path) -> list[tuple[str, str, float, float]]:
             outcome = str(error)
         except BaseException as error:
             outcome = f"{type(error).__name__} {error}"[:200]
-        results.append((name, outcome, time.perf_counter() - start, _memory_mb("VmHWM") - before))
+        results.append((name, outcome, time.process_time() - start, _memory_mb("VmHWM") - before))
     return results
 
 
