@@ -35,7 +35,7 @@ class Games:
 
     seeds: tuple[int, ...]
     episodes: tuple[EpisodeStats, ...]  # in the order of the seeds
-    action_share: float  # of the action taken most often; near 1 the policy hardly looks at the screen
+    actions: tuple[int, ...]  # how often each action was taken
 
     @property
     def scores(self) -> list[float]:
@@ -52,6 +52,16 @@ class Games:
         """How many games were cut by a limit."""
         return sum(e.truncated for e in self.episodes)
 
+    @property
+    def action_share(self) -> float:
+        """Share of the action taken most often; near 1, the policy hardly looks at the screen."""
+        return max(self.actions) / max(sum(self.actions), 1)
+
+    def __add__(self, other: Games) -> Games:
+        """These games and others of the same environment."""
+        actions = tuple(a + b for a, b in zip(self.actions, other.actions, strict=True))
+        return Games(self.seeds + other.seeds, self.episodes + other.episodes, actions)
+
 
 def play(
     policy: Policy, envs: EnvBatch, seeds: tuple[int, ...], step_limit: int = STEP_LIMIT
@@ -59,16 +69,13 @@ def play(
     """Plays one game in each environment; yields after every step of the batch, finally returns the games.
 
     The caller decides between two steps what else is to be done, and may stop asking: games take hours
-    at worst. Environments whose game is over are closed and left out of the batch.
+    at worst. Environments whose game is over are left out of the batch.
 
     Args:
         policy: its recurrent state starts afresh; its weights must not change meanwhile.
         envs: fresh ones, made for `seeds`.
         seeds: one per environment, for the record.
         step_limit: steps after which a game is cut, and reported as truncated.
-
-    Raises:
-        FloatingPointError: the policy is not finite (from the policy).
     """
     games = np.arange(envs.size)
     running = np.zeros(envs.size)
@@ -95,7 +102,7 @@ def play(
             envs, games = envs.select(going), games[going]
             observation, first = observation[going], first[going]
             state = tuple(s[torch.from_numpy(going).to(s.device)] for s in state)
-    return Games(seeds, tuple(episodes[g] for g in sorted(episodes)), float(taken.max() / taken.sum()))
+    return Games(seeds, tuple(episodes[g] for g in sorted(episodes)), tuple(taken.tolist()))
 
 
 def _cut(score: float, steps: int, envs: EnvBatch) -> EpisodeStats:

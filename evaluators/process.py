@@ -218,8 +218,10 @@ class Evaluator:
     # Logs
 
     def _log_training(self) -> None:
-        """A row on the time since the last one."""
+        """A row on the time since the last one, unless nothing was done in it: one row per step."""
         totals, now = self._board.totals(), self._clock()
+        if totals["env_steps"] == self._last_totals["env_steps"]:
+            return
         row = interval_row(self._last_totals, totals, now - self._last_log, self._board.metric_names)
         row["learning_rate"] = self._store.learning_rate()
         self._last_totals, self._last_log = totals, now

@@ -1,0 +1,87 @@
+"""What an evaluation found: as plain data for a file, and as a table for people."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+from a3c.types import EnvSpec
+from evaluators.episodes import Games
+from evaluators.stats import Interval, summarise
+
+Report = dict[str, Any]
+
+
+def make_report(games: Games, env: EnvSpec, greedy: bool) -> Report:
+    """The scores, their statistics, and under which rules they were made."""
+    s = summarise(games.scores)
+    return {
+        "n": s.n,
+        "scores": games.scores,
+        "mean": s.mean,
+        "std": s.std,
+        "median": s.median,
+        "min": s.min,
+        "max": s.max,
+        "iqm": s.iqm,
+        "mean_interval": list(s.mean_interval),
+        "iqm_interval": list(s.iqm_interval),
+        "seeds": list(games.seeds),
+        "lengths": games.lengths,
+        "frames": [episode.frames for episode in games.episodes],
+        "truncated": [episode.truncated for episode in games.episodes],
+        "action_share": games.action_share,
+        "greedy": greedy,
+        "env": env.env_id,
+        "protocol": env.protocol,
+        "sticky": env.sticky,
+        "frame_skip": list(env.frame_skip),
+        "frame_cap": env.frame_cap,
+        "step_cap": env.step_cap,
+        "preprocessing": env.preprocessing,
+        "action_meanings": list(env.action_meanings),
+    }
+
+
+def table(report: Report) -> str:
+    """The report's numbers in lines."""
+    mean, iqm = _number(report["mean"]), _number(report["iqm"])
+    lines = [
+        ("games", f"{report['n']}: whole, unclipped, all lives; {_seeds(report['seeds'])}"),
+        ("actions", "the likeliest (greedy)" if report["greedy"] else "sampled from the policy"),
+        ("mean", f"{mean}{_interval(report['mean_interval'])}"),
+        ("std", _number(report["std"])),
+        ("median", _number(report["median"])),
+        ("IQM", f"{iqm}{_interval(report['iqm_interval'])}"),
+        ("min", _number(report["min"])),
+        ("max", _number(report["max"])),
+        ("length", f"{sum(report['lengths']) / report['n']:.0f} steps on average"),
+        ("scores", _scores(report)),
+    ]
+    text = [f"  {name:<8} {value}" for name, value in lines]
+    if any(report["truncated"]):
+        text.append(f"  * {sum(report['truncated'])} cut by a limit before its end: at least this score")
+    return "\n".join(text)
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def _interval(interval: Interval) -> str:
+    low, high = interval
+    return f"   (95 % interval {_number(low)} to {_number(high)})" if low < high else ""
+
+
+def _seeds(seeds: list[int]) -> str:
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    if seeds == list(range(seeds[0], seeds[-1] + 1)):
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seeds {', '.join(map(str, seeds))}"
+
+
+def _scores(report: Report) -> str:
+    marked = zip(report["scores"], report["truncated"], strict=True)
+    words = " ".join(_number(score) + ("*" if cut else "") for score, cut in marked)
+    return textwrap.fill(words, 90, subsequent_indent=" " * 11)

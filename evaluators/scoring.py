@@ -1,0 +1,140 @@
+"""Playing games with a trained agent and telling how it went."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack
+
+import torch
+
+from a3c.atomic import storage_errors
+from a3c.config import usable_cores
+from a3c.envs import make_env
+from a3c.errors import UsageError
+from a3c.records import write_json
+from evaluators.command import Options
+from evaluators.episodes import Games, Played, play
+from evaluators.report import make_report, table
+from evaluators.trained import Rebuilt, Trained, find_trained, rebuild
+from evaluators.video import check_format
+from evaluators.watch import Film, Screen, Window, no_window_because, picture_rate, watch
+
+BATCH = 100
+"""Games played at a time; more only take more memory."""
+
+_PROGRESS_EVERY_S = 10.0
+
+
+def score(options: Options) -> None:
+    """Plays, prints the result, and writes it where it was asked for.
+
+    Raises:
+        A3CError: something the user can mend.
+    """
+    device = _device(options.gpu_id)
+    _check_files(options)
+    torch.set_num_threads(usable_cores())
+    trained = find_trained(options.checkpoint, options.run_dir, options.env)
+    agent = rebuild(trained, options.env, options.seed, device, options.greedy)
+    print(_introduction(trained, agent, device))
+    games = _play_all(agent, options, trained)
+    if games is None:
+        print("closed before a game was over: nothing to score")
+        return
+    report = make_report(games, agent.env, options.greedy)
+    print(table(report))
+    if options.json:
+        origin = {"checkpoint": str(trained.path), "env_steps": trained.env_steps, "device": device}
+        with storage_errors(f"write {options.json}"):
+            write_json(options.json, {**report, **origin, "trained_in": trained.env_id})
+        print(f"result written to {options.json}")
+
+
+def _device(gpu_id: int) -> str:
+    if gpu_id < 0:
+        return "cpu"
+    count = torch.cuda.device_count()
+    if gpu_id >= count:
+        there = f"this machine has {', '.join(map(str, range(count)))}" if count else "no GPU was found here"
+        raise UsageError(f"--gpu-id {gpu_id}: {there}; without --gpu-id the CPU does the work")
+    return f"cuda:{gpu_id}"
+
+
+def _check_files(options: Options) -> None:
+    """Before minutes of play, not after."""
+    if options.video:
+        check_format(options.video)
+    for flag, path in (("--video", options.video), ("--json", options.json)):
+        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+            raise UsageError(f"{flag} {path}: name a file in a folder that exists")
+
+
+def _introduction(trained: Trained, agent: Rebuilt, device: str) -> str:
+    learn = agent.config.learn
+    lines = [
+        f"{trained.path}: {learn.algo} with {learn.model}, the {trained.role} checkpoint, "
+        f"{trained.env_steps} steps of training",
+        f"{agent.env.describe()}; on {device}",
+    ]
+    if agent.env.env_id != trained.env_id:
+        lines.append(f"trained in {trained.env_id}; other rules here: {'; '.join(agent.changed)}")
+    return "\n".join(lines)
+
+
+def _play_all(agent: Rebuilt, options: Options, trained: Trained) -> Games | None:
+    """One game per seed: in batches, or one after another where they are shown. None when the show was
+    closed before a game was over."""
+    games: Games | None = None
+    with ExitStack() as stack:
+        screens = [stack.enter_context(screen) for screen in _screens(agent, options, trained)]
+        size = 1 if screens else BATCH
+        for start in range(0, len(options.seeds), size):
+            part = _play_part(agent, options.seeds[start : start + size], screens)
+            if part is None:
+                break
+            games = part if games is None else games + part
+    return games
+
+
+def _play_part(agent: Rebuilt, seeds: tuple[int, ...], screens: Sequence[Screen]) -> Games | None:
+    envs = make_env(agent.config.env, seeds, training=False, render=bool(screens))
+    try:
+        steps = play(agent.policy, envs, seeds)
+        return watch(steps, screens) if screens else _finish(steps)
+    finally:
+        envs.close()
+
+
+def _finish(steps: Generator[Played, None, Games]) -> Games:
+    """The games, when all are over; now and then a word on how far they are."""
+    over, due = 0, time.monotonic() + _PROGRESS_EVERY_S
+    while True:
+        try:
+            played = next(steps)
+        except StopIteration as end:
+            games: Games = end.value
+            return games
+        over += int(played.over.sum())
+        if time.monotonic() > due:
+            due = time.monotonic() + _PROGRESS_EVERY_S
+            going = len(played.games) - int(played.over.sum())
+            print(f"note: {over} games are over, {going} go on", file=sys.stderr)
+
+
+def _screens(agent: Rebuilt, options: Options, trained: Trained) -> list[Screen]:
+    """Where the games are shown: the window that was asked for, or a video for want of a display."""
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws some games, and needs no display for it
+    fps, screens, video = picture_rate(agent.env), list[Screen](), options.video
+    if options.render:
+        obstacle = no_window_because()
+        if obstacle:
+            video = video or trained.run_dir / f"game-{trained.env_steps:09d}.mp4"
+            print(f"--render: {obstacle}, so a video is written to {video}")
+        else:
+            screens.append(Window(f"{agent.env.env_id} - q closes", fps))
+    if video:
+        screens.append(Film(video, fps))
+    return screens

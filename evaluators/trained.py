@@ -1,0 +1,205 @@
+"""Finding a trained agent on the disk and rebuilding it, with no more than its run directory."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from a3c.agents import Policy, make_policy
+from a3c.checkpoint import (
+    Checkpoint,
+    best_checkpoint,
+    check_compatible,
+    entries,
+    newest_checkpoint,
+    read_checkpoint,
+)
+from a3c.config import RUNS_FOLDER, Config, from_dict
+from a3c.envs import make_env, resolve_env
+from a3c.errors import A3CError, CheckpointError, UsageError
+from a3c.run_directory import CONFIG, load_config
+from a3c.types import EnvSpec
+
+BEST, NEWEST = "best", "newest"
+
+_SEEN_BY_THE_NETWORK = (
+    "observation_shape", "observation_dtype", "num_states", "num_actions", "action_meanings",
+)  # fmt: skip
+"""What another environment must share with the one trained on; rules such as sticky actions may differ."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A checkpoint that was found."""
+
+    path: Path
+    checkpoint: Checkpoint
+    role: str  # in its run: "best", "newest", or "named" by the user
+
+    @property
+    def run_dir(self) -> Path:
+        """The run it belongs to."""
+        return self.path.parent
+
+    @property
+    def env_steps(self) -> int:
+        """Of training behind it."""
+        return int(self.checkpoint.state["counters"]["env_steps"])
+
+    @property
+    def env_id(self) -> str:
+        """The environment it was trained in."""
+        return str(self.checkpoint.state["env"]["env_id"])
+
+
+# ---------------------------------------------------------------------------------------------------
+# Finding
+
+
+def find_trained(which: str = "", run_dir: str = "", env: str = "", root: Path = RUNS_FOLDER) -> Trained:
+    """The checkpoint that the flags mean.
+
+    Args:
+        which: "best", "newest", or the path of a run or a checkpoint; empty: best, else newest.
+        run_dir: the run, where `which` is no path; empty: the newest under `root`.
+        env: restricts the newest run to this environment; empty: any.
+        root: where runs are.
+
+    Raises:
+        UsageError: there is no such run.
+        CheckpointError: it has no checkpoint, or a damaged one.
+        StorageError: it cannot be read.
+    """
+    if which in ("", BEST, NEWEST):
+        return _choose(_existing(run_dir, "--run-dir") if run_dir else _newest_run(root, env), which)
+    if run_dir:
+        raise UsageError(f"--checkpoint {which} is a path, and --run-dir names a run; give only one of them")
+    path = _existing(which, "--checkpoint")
+    if _is_run(path):
+        return _choose(path, "")
+    return Trained(path, read_checkpoint(path), "named")
+
+
+def _existing(text: str, flag: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_dir():
+        raise UsageError(f"{flag} {text}: there is no such folder")
+    return path.resolve()
+
+
+def _is_run(path: Path) -> bool:
+    return (path / CONFIG).is_file() or bool(entries(path, "ckpt") or entries(path, "best"))
+
+
+def _choose(run: Path, which: str) -> Trained:
+    """A checkpoint of a run; it may be training meanwhile, so nothing is changed in it."""
+    if which != NEWEST and (found := _best(run, needed=which == BEST)):
+        return Trained(*found, BEST)
+    if which != BEST and (found := newest_checkpoint(run, set_aside=False)):
+        return Trained(*found, NEWEST)
+    kind = "best " if which == BEST else ""
+    raise CheckpointError(f"{run} has no {kind}checkpoint yet; the first one comes with --checkpoint-every")
+
+
+def _best(run: Path, needed: bool) -> tuple[Path, Checkpoint] | None:
+    try:
+        return best_checkpoint(run, set_aside=False)
+    except CheckpointError as error:
+        if needed:
+            raise
+        _log.warning("%s; taking the newest instead", error)
+        return None
+
+
+def _newest_run(root: Path, env: str) -> Path:
+    """The run whose last checkpoint is the youngest."""
+    runs = []
+    for path in root.glob(f"*/{CONFIG}"):
+        with suppress(A3CError, OSError):  # a damaged run must not hide the others
+            saved = [entry.path for kind in ("ckpt", "best") for entry in entries(path.parent, kind)]
+            if saved and env in ("", load_config(path.parent).env.env):
+                runs.append((max(folder.stat().st_mtime for folder in saved), path.parent))
+    if not runs:
+        wanted = f"of {env} " if env else ""
+        raise UsageError(
+            f"no trained run {wanted}under {root}/; train one with run.py, or name one with --checkpoint PATH"
+        )
+    return max(runs)[1].resolve()
+
+
+# ---------------------------------------------------------------------------------------------------
+# Rebuilding
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What is needed to play."""
+
+    config: Config
+    env: EnvSpec  # of the environment it plays in
+    policy: Policy
+    changed: list[str]  # rules that differ from those it was trained under, in words
+
+
+def rebuild(trained: Trained, env: str, seed: int, device: str, greedy: bool) -> Rebuilt:
+    """The agent's policy with its weights, and the environment's settings.
+
+    Args:
+        trained: the checkpoint.
+        env: another environment to play in; empty: its own.
+        seed: of the policy's sampling.
+        device: "cpu" or "cuda:N".
+        greedy: take the likeliest action instead of sampling.
+
+    Raises:
+        UsageError: there is no such environment.
+        CheckpointError: the weights do not fit it, or the checkpoint was made by something else.
+    """
+    config = _config(trained, env)
+    envs = make_env(config.env, [seed], training=False)
+    envs.close()
+    try:
+        policy = make_policy(config, envs.spec, seed, device, greedy)
+    except ValueError as error:
+        raise CheckpointError(f"{trained.path} does not fit {config.env.env}: {error}") from error
+    changed = _check(trained, envs.spec, policy, own=config.env.env == trained.env_id)
+    policy.parameters.load(trained.checkpoint.model)
+    policy.refresh()
+    return Rebuilt(config, envs.spec, policy, changed)
+
+
+def _config(trained: Trained, env: str) -> Config:
+    """The settings of the training; another environment brings its own rules."""
+    try:
+        config = from_dict(trained.checkpoint.state["config"], str(trained.path))
+    except (UsageError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{trained.path}: its settings cannot be used: {error}") from error
+    if env in ("", config.env.env):
+        return config
+    config = config.replace(env=env, env_kwargs={}, frame_skip=None, max_episode_steps=None)
+    resolve_env(config.replace(model=None))  # a mistake in the id is the user's, not the checkpoint's
+    try:
+        return resolve_env(config)
+    except UsageError as error:
+        raise CheckpointError(f"{trained.path} was not trained for {env}: {error}") from error
+
+
+def _check(trained: Trained, spec: EnvSpec, policy: Policy, own: bool) -> list[str]:
+    """Raises CheckpointError when the weights cannot play here. In its own environment everything must be
+    as it was in training; in another one, returns in words which rules differ."""
+    state, here = trained.checkpoint.state, spec.signature()
+    was, wanted = state["env"], here
+    if not own:
+        wanted = {**was, **{name: here[name] for name in _SEEN_BY_THE_NETWORK}}
+    try:
+        # Two rounds: where the environment differs, the network does as a consequence.
+        for network in (state["network"], policy.parameters.shapes):
+            check_compatible(state, env=wanted, network=network, algo=state["algo"])
+    except CheckpointError as error:
+        raise CheckpointError(f"{trained.path} in {spec.env_id}: {error}") from error
+    differing = [name for name in here if name != "env_id" and name in was and here[name] != was[name]]
+    return [f"{name} {here[name]}, not {was[name]}" for name in differing]
