@@ -9,7 +9,7 @@ import numpy as np
 from a3c.agents.base import Agent
 from a3c.envs import EnvBatch
 from a3c.timings import Timings
-from a3c.types import Rollout
+from a3c.types import Rollout, TimeStep
 
 
 def collect(
@@ -40,11 +40,11 @@ def collect(
                 output = agent.act(observations[t], firsts[t], state)
             with timings.time("env"):
                 step = envs.step(output.action)
+            refuse_nonfinite(step, envs.spec.env_id)
             state = output.state
             extras.append(output.extras)
             actions[t], rewards[t], discounts[t] = output.action, step.reward, step.discount
             observations[t + 1], firsts[t + 1] = step.observation, step.first
-        refuse_nonfinite(observations, rewards, envs.spec.env_id)
         if reward_clip:
             np.clip(rewards, -reward_clip, reward_clip, out=rewards)
         yield Rollout(
@@ -54,8 +54,8 @@ def collect(
         frames = envs.frames
 
 
-def refuse_nonfinite(observations: np.ndarray, rewards: np.ndarray, env_id: str) -> None:
-    """Raises FloatingPointError when anything is NaN or infinite."""
-    for name, values in (("observation", observations), ("reward", rewards)):
+def refuse_nonfinite(step: TimeStep, env_id: str) -> None:
+    """Raises FloatingPointError when an environment gave anything NaN or infinite."""
+    for name, values in (("observation", step.observation), ("reward", step.reward)):
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise FloatingPointError(f"{env_id} gave a non-finite {name}; the rollout was dropped")
+            raise FloatingPointError(f"{env_id} gave a non-finite {name}; nothing was learned from it")

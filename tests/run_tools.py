@@ -1,0 +1,106 @@
+"""Starting the real run.py and eval.py, and watching them from outside."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parent.parent
+TINY = ["--envs-per-worker", "2", "--num-steps", "5", "--log-every", "0.5", "--eval-episodes", "2"]
+"""Flags that keep a test run small."""
+
+
+def wait_for(condition, timeout_s=60.0, what="the condition"):
+    """Polls until `condition()` is true and returns its value."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
+        time.sleep(0.05)
+    return value
+
+
+class Run:
+    """A `run.py` in a process of its own, in a folder of its own."""
+
+    def __init__(self, folder: Path, *flags: str, run_dir: str = "run", env: dict[str, str] | None = None):
+        self.path = folder / run_dir
+        self.output_path = folder / f"output-{time.monotonic_ns()}.txt"
+        environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", **(env or {})}
+        command = [sys.executable, str(ROOT / "run.py"), "--run-dir", str(self.path), *flags]
+        with self.output_path.open("w") as output:
+            self.process = subprocess.Popen(
+                command, cwd=folder, env=environ, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    @property
+    def output(self) -> str:
+        return self.output_path.read_text()
+
+    def status(self) -> dict:
+        try:
+            return json.loads((self.path / "status.json").read_text())
+        except (OSError, ValueError):
+            return {}
+
+    def wait_until(self, condition, timeout_s=60.0, what="the run's status"):
+        """Polls the status until it fulfils `condition`."""
+
+        def met():
+            assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.output}"
+            status = self.status()
+            return status if status and condition(status) else None
+
+        return wait_for(met, timeout_s, what)
+
+    def training(self, steps=100):
+        """Waits until every worker has made steps."""
+        return self.wait_until(
+            lambda s: s["state"] == "running" and s["workers"] and all(w["steps"] > steps for w in s["workers"])
+        )
+
+    def family(self) -> list[psutil.Process]:
+        try:
+            main = psutil.Process(self.process.pid)
+            return [main, *main.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def end(self, timeout_s=90.0) -> int:
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running after {timeout_s} s:\n{self.output}") from None
+
+    def signal(self, signum: int) -> None:
+        self.process.send_signal(signum)
+
+    def checkpoints(self, kind="ckpt") -> list[Path]:
+        return sorted(self.path.glob(f"{kind}-*"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        for process in self.family():
+            try:
+                process.send_signal(signal.SIGKILL)
+            except psutil.NoSuchProcess:
+                continue
+        self.process.wait(10)
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    """Whether all of them ended."""
+    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+
+
+def script(name: str, *flags: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+    """Runs a script of the project to its end."""
+    environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", **(env or {})}
+    command = [sys.executable, str(ROOT / name), *flags]
+    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=110, check=False)

@@ -1,0 +1,142 @@
+"""run.py and eval.py as users start them, on the real emulator."""
+
+import json
+
+import cv2
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from a3c.checkpoint import read_checkpoint
+from tests.run_tools import TINY, Run, script
+
+SMALL = ["--model", "a3c-small", *TINY]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A short training on Breakout, run to its end."""
+    folder = tmp_path_factory.mktemp("breakout")
+    with Run(folder, "--env", "Breakout-v0", "--workers", "2", "--max-steps", "600", *SMALL) as run:
+        code = run.end()
+    assert code == 0, run.output
+    return run
+
+
+def test_a_run_ends_at_its_steps_with_all_it_should_leave(finished):
+    status = finished.status()
+    assert status["state"] == "finished"
+    assert 600 <= status["steps"] <= 600 + 2 * 2 * 5
+    assert status["frames"] > 2 * status["steps"]
+    assert [w["state"] for w in status["workers"]] == ["done", "done"]
+    assert status["best_score"] is not None
+    assert "finished: --max-steps 600 is reached" in finished.output
+    assert "sticky 0.25, frame skip 2-4 (random), protocol classic" in finished.output
+    assert "Traceback" not in finished.output
+    config = json.loads((finished.path / "config.json").read_text())
+    assert config["settings"]["learn"]["model"] == "a3c-small"
+    assert config["starts"][0]["command"][:2] == ["python", "run.py"]
+    newest = read_checkpoint(finished.checkpoints()[-1])
+    assert newest.state["counters"]["env_steps"] == status["steps"]
+    assert finished.checkpoints("best")
+
+
+def test_tensorboard_holds_the_curves(finished):
+    events = EventAccumulator(str(finished.path)).Reload()
+    tags = set(events.Tags()["scalars"])
+    assert {"eval/score_mean", "train/entropy", "train/grad_norm", "train/explained_variance"} <= tags
+    assert {"train/mean_lag", "speed/steps_per_second"} <= tags
+    steps = [e.step for e in events.Scalars("train/entropy")]
+    assert steps == sorted(steps)
+    assert events.Tags()["graph"]
+
+
+def test_metrics_are_lines_of_json(finished):
+    rows = [json.loads(line) for line in (finished.path / "metrics.jsonl").read_text().splitlines()]
+    assert {row["kind"] for row in rows} == {"train", "evaluation"}
+
+
+def test_eval_scores_the_same_twice(finished, tmp_path):
+    scores = []
+    for name in ("a.json", "b.json"):
+        done = script(
+            "eval.py", "--checkpoint", str(finished.path), "--num-episodes", "2", "--json", name, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+        scores.append(json.loads((tmp_path / name).read_text()))
+    assert scores[0]["scores"] == scores[1]["scores"]
+    wanted = {"n", "scores", "mean", "std", "median", "min", "max", "seeds", "greedy", "protocol", "env_steps"}
+    assert wanted <= set(scores[0])
+    assert scores[0]["n"] == 2
+    assert "Breakout-v0" in done.stdout
+
+
+def test_eval_films_a_game(finished, tmp_path):
+    done = script(
+        "eval.py", "--checkpoint", str(finished.path), "--num-episode", "1", "--video", "game.mp4", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    video = cv2.VideoCapture(str(tmp_path / "game.mp4"))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) > 20
+    ok, picture = video.read()
+    assert ok
+    assert picture.shape[2] == 3
+
+
+def test_a_directory_that_holds_a_run_is_refused(finished):
+    with Run(finished.path.parent, "--env", "Breakout-v0", *SMALL) as again:
+        assert again.end() == 2
+    assert "already holds a run" in again.output
+    assert "--load" in again.output
+
+
+def test_a_finished_run_goes_on(finished):
+    before = finished.status()["steps"]
+    with Run(finished.path.parent, "--load", "--max-steps", str(before + 200)) as run:
+        assert run.end() == 0, run.output
+    assert run.status()["steps"] >= before + 200
+    starts = json.loads((run.path / "config.json").read_text())["starts"]
+    assert len(starts) == 2
+    events = EventAccumulator(str(run.path)).Reload()
+    steps = [e.step for e in events.Scalars("train/entropy")]
+    assert steps == sorted(steps)
+    assert steps[-1] > before
+
+
+def test_original_weights_start_a_run(tmp_path):
+    """A state dict as rl_a3c_pytorch saves it, with torch.save, by name."""
+    from a3c.networks import A3Clstm
+
+    original = A3Clstm(1, 4)
+    torch.save(original.state_dict(), tmp_path / "Breakout-v0.dat")
+    flags = ["--env", "Breakout-v0", "--workers", "0", "--max-steps", "10", "--lr", "0", *TINY]
+    with Run(tmp_path, *flags, "--init-from", str(tmp_path / "Breakout-v0.dat")) as run:
+        assert run.end() == 0, run.output
+    saved = read_checkpoint(run.checkpoints()[-1]).model
+    for name, tensor in original.state_dict().items():
+        assert torch.equal(saved[name], tensor), name
+
+
+def test_one_process_is_bit_reproducible(tmp_path):
+    flags = ["--env", "CartPole-v1", "--workers", "0", "--max-steps", "400", *TINY]
+    models = []
+    for name in ("one", "two"):
+        with Run(tmp_path, *flags, run_dir=name) as run:
+            assert run.end() == 0, run.output
+        models.append(read_checkpoint(run.checkpoints()[-1]).model)
+    for name, tensor in models[0].items():
+        assert torch.equal(tensor, models[1][name]), name
+
+
+def test_target_score_ends_a_run(tmp_path):
+    flags = ["--env", "CartPole-v1", "--workers", "1", "--eval-every", "0.5", "--target-score", "1", *TINY]
+    with Run(tmp_path, *flags) as run:
+        assert run.end() == 0, run.output
+    assert "reached --target-score 1" in run.output
+    assert run.checkpoints()
+
+
+def test_max_time_ends_a_run(tmp_path):
+    with Run(tmp_path, "--env", "CartPole-v1", "--workers", "1", "--max-time", "2s", *TINY) as run:
+        assert run.end() == 0, run.output
+    assert "--max-time 2 s is over" in run.output

@@ -1,0 +1,160 @@
+"""A real run and real signals: stopping, dying, restarting, resuming."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from a3c.checkpoint import read_checkpoint
+from tests.run_tools import TINY, Run, gone, wait_for
+
+CARTPOLE = ["--env", "CartPole-v1", "--workers", "2", "--checkpoint-every", "1", "--eval-every", "1", *TINY]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_f12_f13_f15_a_signal_stops_gracefully(tmp_path, signum):
+    with Run(tmp_path, *CARTPOLE) as run:
+        run.training()
+        family = run.family()
+        assert len(family) >= 4
+        run.signal(signum)
+        assert run.end(15) == 0, run.output
+        wait_for(lambda: gone(family), 2, "all processes to end")
+    status = run.status()
+    assert status["state"] == "stopped"
+    assert f"stopped by {signum.name}" in run.output
+    assert "Traceback" not in run.output
+    newest = read_checkpoint(run.checkpoints()[-1])
+    assert newest.state["counters"]["env_steps"] == status["steps"]
+
+
+def test_f13_ctrl_c_reaches_every_process_of_the_terminal(tmp_path):
+    with Run(tmp_path, *CARTPOLE) as run:
+        run.training()
+        os.killpg(run.process.pid, signal.SIGINT)
+        assert run.end(15) == 0, run.output
+    assert run.status()["state"] == "stopped"
+    assert not any("Traceback" in log.read_text() for log in (run.path / "logs").glob("*.log"))
+
+
+def test_f17_killed_main_leaves_nothing_and_the_run_goes_on(tmp_path):
+    before = set(Path("/dev/shm").iterdir())
+    with Run(tmp_path, *CARTPOLE) as run:
+        run.training()
+        wait_for(run.checkpoints, what="a checkpoint")
+        family = run.family()
+        run.signal(signal.SIGKILL)
+        run.end()
+        wait_for(lambda: gone(family), 5, "the children to end")
+    assert set(Path("/dev/shm").iterdir()) <= before
+    saved = read_checkpoint(run.checkpoints()[-1])
+    steps = saved.state["counters"]["env_steps"]
+    with Run(tmp_path, "--load", "--max-steps", str(steps + 100)) as again:
+        assert again.end() == 0, again.output
+    assert f"resumes at {steps} steps" in again.output
+    assert again.status()["steps"] >= steps + 100
+
+
+def test_f01_a_killed_worker_is_replaced_alone(tmp_path):
+    with Run(tmp_path, *CARTPOLE) as run:
+        first = run.training()["workers"]
+            os.kill(first[0]["pid"], signal.SIGKILL)
+        after = run.wait_until(
+            lambda s: s["workers"][0]["restarts"] == 1
+            and s["workers"][0]["state"] == "running"
+            and s["workers"][0]["steps"] > first[0]["steps"],
+            what="the restart",
+        )
+        assert after["workers"][1]["restarts"] == 0
+        assert after["workers"][1]["pid"] == first[1]["pid"]
+        assert after["workers"][1]["steps"] > first[1]["steps"]
+        run.signal(signal.SIGTERM)
+        assert run.end(15) == 0, run.output
+    assert "worker-0" in run.output
+    assert "SIGKILL" in run.output
+
+
+def test_f05_an_environments_error_reaches_the_main_log(tmp_path):
+    flags = ["--env", "fault_env:Fault-v0", "--env-kwargs", "mode=raise", "at=50", "times=1", f"tally={tmp_path / 'tally'}"]
+    with Run(tmp_path, *flags, "--workers", "1", *TINY) as run:
+        run.wait_until(lambda s: s["workers"][0]["restarts"] == 1 and s["workers"][0]["state"] == "running")
+        run.signal(signal.SIGTERM)
+        assert run.end(15) == 0
+    log = (run.path / "logs" / "main.log").read_text()
+    assert "ArithmeticError: planted failure" in log
+    for fact in ("worker=0", "fault_env:Fault-v0", "seeds=", "step="):
+        assert fact in log, fact
+
+
+def test_f06_a_run_without_workers_does_not_go_on(tmp_path):
+    flags = ["--env", "fault_env:Fault-v0", "--env-kwargs", "mode=raise", "at=1", "--workers", "1", *TINY]
+    with Run(tmp_path, *flags) as run:
+        assert run.end(100) == 5, run.output
+    assert run.status()["state"] == "failed"
+    assert "error:" in run.output
+
+
+@pytest.mark.parametrize("mode", ["nan_observation", "nan_reward"])
+def test_f31_nonfinite_numbers_never_reach_the_weights(tmp_path, mode):
+    flags = ["--env", "fault_env:Fault-v0", "--env-kwargs", f"mode={mode}", "at=50", "times=1", f"tally={tmp_path / 'tally'}"]
+    with Run(tmp_path, *flags, "--workers", "1", *TINY) as run:
+        run.wait_until(lambda s: s["workers"][0]["restarts"] == 1 and s["workers"][0]["state"] == "running")
+        run.signal(signal.SIGTERM)
+        assert run.end(15) == 0
+    assert "non-finite" in (run.path / "logs" / "main.log").read_text()
+    assert all(torch.isfinite(t).all() for t in read_checkpoint(run.checkpoints()[-1]).model.values())
+
+
+def test_f14_a_second_signal_forces(tmp_path):
+    flags = [*CARTPOLE, "--grace", "60"]
+    with Run(tmp_path, *flags) as run:
+        workers = run.training()["workers"]
+        family = run.family()
+            os.kill(workers[0]["pid"], signal.SIGSTOP)  # so that the stop takes its time
+        run.signal(signal.SIGINT)
+        run.wait_until(lambda s: s["state"] == "stopping", 10)
+        run.signal(signal.SIGINT)
+        assert run.end(10) == 128 + signal.SIGINT
+        wait_for(lambda: gone(family), 5, "all processes to end")
+
+
+def test_f19_a_killed_evaluator_is_replaced_and_training_goes_on(tmp_path):
+    with Run(tmp_path, *CARTPOLE) as run:
+        status = run.training()
+            os.kill(status["evaluator"]["pid"], signal.SIGKILL)
+        run.wait_until(lambda s: s["evaluator"]["restarts"] == 1 and s["evaluator"]["state"] == "running")
+        assert all(w["restarts"] == 0 for w in run.status()["workers"])
+        run.signal(signal.SIGTERM)
+        assert run.end(15) == 0, run.output
+    assert run.checkpoints()
+
+
+def test_f33_a_second_start_on_one_directory_is_refused(tmp_path):
+    with Run(tmp_path, *CARTPOLE) as run:
+        run.training()
+        with Run(tmp_path, "--load") as second:
+            assert second.end() == 3, second.output
+        assert "in use by process" in second.output
+        assert run.process.poll() is None
+
+
+def test_resume_continues_exactly_where_the_checkpoint_was(tmp_path):
+    """Kill, resume with a learning rate of 0: weights, moments, counters and record are those saved."""
+    with Run(tmp_path, *CARTPOLE) as run:
+        wait_for(lambda: len(run.checkpoints()) >= 2 and run.checkpoints("best"), what="checkpoints")
+        run.signal(signal.SIGKILL)
+        run.end()
+    saved = read_checkpoint(run.checkpoints()[-1])
+    flags = ["--load", "--max-steps", "1", "--eval-every", "0"]
+    with Run(tmp_path, *flags) as again:
+        assert again.end() == 0, again.output
+    same = read_checkpoint(again.checkpoints()[-1])
+    for part in ("model", "optimizer"):
+        before, after = getattr(saved, part), getattr(same, part)
+        assert set(before) == set(after)
+        assert all(torch.equal(before[name], after[name]) for name in before)
+    assert same.state["counters"] == saved.state["counters"]
+    assert same.state["elapsed_s"] > saved.state["elapsed_s"]
+    assert same.state["resumes"] == 1
