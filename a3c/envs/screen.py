@@ -1,0 +1,100 @@
+"""From the emulator's last two screens to one small gray picture."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import gcd
+
+import cv2
+import numpy as np
+from ale_py import ALEInterface
+
+CROPS = {
+    "ms_pacman": (2, 170),
+    "space_invaders": (8, 196),
+    "asteroids": (16, 194),
+    "video_pinball": (42, 220),
+}
+"""First row of the game itself and the one after its last, as in rl_a3c_pytorch (dgriff777, config.json:
+crop1 and crop2 + 160)."""
+
+DEFAULT_CROP = (34, 194)
+
+PAL_HEIGHT = 250
+"""Rows of a European screen; the few games that have them come with other colours than NTSC."""
+
+# fmt: off
+NTSC_GRAY = np.array([  # 16 hues of 8 luminances
+      0,  74, 111, 142, 170, 192, 214, 236,    64,  95, 122, 148, 172, 193, 214, 233,
+     63,  87, 110, 131, 150, 167, 184, 199,    59,  85, 107, 129, 148, 167, 183, 199,
+     44,  68,  90, 110, 128, 146, 161, 176,    51,  74,  95, 115, 132, 149, 164, 178,
+     39,  63,  85, 107, 125, 143, 159, 174,    22,  49,  73,  96, 116, 136, 153, 169,
+     17,  41,  64,  85, 104, 121, 137, 153,    32,  60,  85, 109, 130, 150, 168, 186,
+     40,  69,  95, 120, 141, 162, 182, 200,    43,  74, 101, 127, 151, 173, 193, 212,
+     40,  71,  98, 124, 147, 169, 189, 207,    41,  74, 104, 132, 157, 181, 203, 223,
+     47,  79, 107, 133, 157, 179, 200, 220,    47,  79, 107, 133, 157, 179, 200, 220,
+], np.uint8).repeat(2)
+"""Gray value of each of the console's colours (their numbers are even), as the emulator has it."""
+# fmt: on
+
+
+class Camera:
+    """Takes gray pictures of an emulator: the maximum of two successive screens, because many games draw
+    a sprite only every other frame, then one INTER_AREA resize to size x size.
+
+    Each picture is what `getScreenGrayscale`, `np.maximum` and `cv2.resize` of whole screens would give,
+    pixel for pixel, at half the time or less. Most of a screen stands still, and at 84 x 84, say, five of
+    its rows make two of the picture; so only such bands are done again that differ from the last time.
+    """
+
+    def __init__(self, emulator: ALEInterface, rows: slice, size: int) -> None:
+        """
+        Args:
+            emulator: with a game in it; its screens are 160 pixels wide.
+            rows: which of the screen's rows to show.
+            size: height and width of the pictures.
+        """
+        height, self._width = emulator.getScreenDims()
+        pal = height == PAL_HEIGHT
+        self._read = emulator.getScreenGrayscale if pal else emulator.getScreen
+        self._gray = np.arange(256, dtype=np.uint8) if pal else NTSC_GRAY
+        self._size = size
+        self._turn = 0  # which pair of screens is the newer one
+        self._screens = np.zeros((2, 2, height, self._width), np.uint8)  # [turn, earlier or later, ...]
+        shown = self._screens[:, :, rows]
+        self._bands = _count_bands(shown.shape[2], self._width, size)
+        self._colours = shown.reshape(2, 2, self._bands, -1)
+        self._words = shown.view(np.uint64).reshape(2, 2, self._bands, -1)  # the same, fast to compare
+
+    def expose(self, later: bool) -> None:
+        """Reads the emulator's screen, as the earlier or the later one of a pair."""
+        self._read(self._screens[self._turn, int(later)])
+
+    def develop(self, picture: np.ndarray, single: bool = False) -> None:
+        """Makes the picture of the pair, or of the later screen alone.
+
+        Args:
+            picture: [size, size] uint8, still holding the last one made (at first, zeros).
+        """
+        now, before = self._turn, 1 - self._turn
+        if single:
+            self._screens[now, 0] = self._screens[now, 1]
+        differs = self._words[now] != self._words[before]
+        changed = (differs[0] | differs[1]).any(axis=1).nonzero()[0]
+        self._turn = before
+        if not len(changed):
+            return
+        colours = self._colours[now].take(changed, axis=1)
+        earlier, later = cv2.LUT(colours.reshape(2 * len(changed), -1), self._gray).reshape(colours.shape)
+        strips = np.maximum(earlier, later).reshape(-1, self._width)
+        shape = (self._size, len(changed) * self._size // self._bands)
+        small = cv2.resize(strips, shape, interpolation=cv2.INTER_AREA)
+        picture.reshape(self._bands, -1)[changed] = small.reshape(len(changed), -1)
+
+
+def _count_bands(height: int, width: int, size: int) -> int:
+    """Into how many bands an image can be cut to be resized one by one with the very same result."""
+    if size > min(height, width):
+        return 1  # then INTER_AREA interpolates, across the bands
+    exact = Fraction(height / size) == Fraction(height, size)  # else band and image round differently
+    return gcd(height, size) if exact else 1
