@@ -13,20 +13,6 @@ from evaluators.stats import summarise
 Row = dict[str, float | None]
 """Numbers by name; None where there was nothing to measure."""
 
-TRAINING_TAGS = {
-    "mean_return": "train/return_mean",
-    "mean_length": "train/length_mean",
-    "episodes": "train/episodes",
-    "steps_per_second": "speed/steps_per_second",
-    "frames_per_second": "speed/frames_per_second",
-    "updates_per_second": "speed/updates_per_second",
-    "mean_lag": "learn/lag_mean",
-    "rejected_nonfinite": "learn/rejected_nonfinite",
-    "rejected_stale": "learn/rejected_stale",
-    **{f"share_{phase}": f"time/{phase}" for phase in TIMED},
-}
-"""TensorBoard tag of each number of a row on training; the agent's own metrics go under learn/."""
-
 EVALUATION_TAGS = {
     "mean": "eval/score_mean",
     "median": "eval/score_median",
@@ -79,9 +65,16 @@ def games_row(games: Games) -> dict[str, float]:
 
 
 def training_points(row: Row) -> dict[str, float]:
-    """What there is of a row on training, under its TensorBoard tags."""
-    tags = {name: TRAINING_TAGS.get(name, f"learn/{name}") for name in row}
-    return {tags[name]: value for name, value in row.items() if value is not None}
+    """What there is of a row on training, under its TensorBoard tags: speed/, time/ and train/."""
+    return {_training_tag(name): value for name, value in row.items() if value is not None}
+
+
+def _training_tag(name: str) -> str:
+    if name.endswith("_per_second"):
+        return f"speed/{name}"
+    if name.startswith("share_"):
+        return f"time/{name.removeprefix('share_')}"
+    return f"train/{name}"
 
 
 def evaluation_points(row: Mapping[str, float]) -> dict[str, float]:
