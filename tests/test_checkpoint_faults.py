@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import hashlib
 import io
@@ -34,7 +35,7 @@ from a3c.checkpoint import (
     write_checkpoint,
 )
 from a3c.errors import CheckpointError, StorageError
-from tests.fault_tools import WatchedCalls, run_python
+from tests.fault_tools import ROOT, WatchedCalls, run_python
 
 FILES = ("model.safetensors", "optimizer.safetensors", "agent.safetensors", "state.json", "MANIFEST.json")
 
@@ -527,6 +528,27 @@ class TestMalice:
         assert not (tmp_path / "canary").exists()
 
 
+FORBIDDEN_CALLS = {"eval", "exec", "os.system", "os.popen", "yaml.load", "marshal.loads"} | {
+    f"{module}.{name}"
+    for module in ("pickle", "cloudpickle", "dill", "joblib", "shelve")
+    for name in ("load", "loads", "open", "Unpickler")
+}
+FORBIDDEN_ARGUMENTS = {("weights_only", False), ("allow_pickle", True), ("shell", True)}
+
+
+def test_f24_no_code_of_ours_runs_what_it_reads() -> None:
+    sources = [*ROOT.glob("*.py"), *(ROOT / "a3c").rglob("*.py"), *(ROOT / "evaluators").rglob("*.py")]
+    assert len(sources) > 10
+    for source in sources:
+        for node in ast.walk(ast.parse(source.read_text())):
+            if isinstance(node, ast.Call):
+                arguments = {
+                    (k.arg, k.value.value) for k in node.keywords if isinstance(k.value, ast.Constant)
+                }
+                assert ast.unparse(node.func) not in FORBIDDEN_CALLS, f"{source}:{node.lineno}"
+                assert not arguments & FORBIDDEN_ARGUMENTS, f"{source}:{node.lineno}"
+
+
 def bombs(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     """Things that would eat time or memory: a name, and what a user would do with it."""
 
@@ -595,7 +617,7 @@ def zip_bomb() -> bytes:
 
 
 def measure_bombs(folder: Path) -> list[tuple[str, str, float, float]]:
-    """For each: its name, what came out, seconds of processor time, and megabytes by which memory rose at its highest."""
+    """For each: its name, what came out, seconds of processor time, and most megabytes of memory taken."""
     results = []
     for name, load in bombs(folder):
         Path("/proc/self/clear_refs").write_text("5")  # forget the highest use so far
