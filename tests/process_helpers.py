@@ -189,6 +189,7 @@ def main(folder: Path, manner: str) -> int:
             board.stop = True
             group.stop(WORKER, 60.0)
             group.stop(EVALUATOR, 60.0)
+            print("ended", flush=True)
         return 0
 
 

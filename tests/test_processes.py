@@ -6,6 +6,8 @@ import functools
 import multiprocessing
 import os
 import resource
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -443,7 +445,7 @@ def test_f13_ctrl_c_reaches_everybody_but_only_main_decides(main_of):
     main = main_of("obedient")
     os.killpg(main.process.pid, signal.SIGINT)
     assert main.process.wait(10) == 0
-    assert main.rest() == "".join(main.lines[:1]) + "stopping\n"
+    assert main.rest() == "".join(main.lines[:1]) + "stopping\nended\n"
 
 
 def test_f14_a_second_signal_forces(main_of, wait_until):
@@ -467,6 +469,25 @@ def test_f15_further_hangups_do_not_force(main_of, wait_until):
         os.kill(main.process.pid, signal.SIGHUP)
         with pytest.raises(subprocess.TimeoutExpired):
             main.process.wait(0.05)
+
+
+@pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not installed")
+@pytest.mark.parametrize("order", ["send-keys -t run C-c", "kill-session -t run"])
+def test_f13_f15_in_tmux(tmp_path, wait_until, order):
+    def tmux(*words: str) -> None:
+        subprocess.run(
+            ["tmux", "-S", str(tmp_path / "socket"), "-f", os.devnull, *words], check=True, timeout=10
+        )
+
+    out = tmp_path / "out"
+    python, script = shlex.quote(sys.executable), shlex.quote(helpers.__file__)
+    command = f"PYTHONPATH={shlex.quote(str(ROOT))} exec {python} {script} {tmp_path} obedient > {out} 2>&1"
+    tmux("new-session", "-d", "-s", "run", command)
+    wait_until(lambda: out.exists() and "pids" in out.read_text())
+    pids = [int(word) for word in out.read_text().split()[1:]]
+    tmux(*order.split())
+    wait_until(lambda: gone(*pids))
+    wait_until(lambda: out.read_text().endswith("stopping\nended\n"))
 
 
 def test_f18_a_paused_main_blames_nobody(main_of, wait_until):
