@@ -111,9 +111,9 @@ def _cut(score: float, steps: int, envs: EnvBatch) -> EpisodeStats:
     return EpisodeStats(float(score), steps, round(steps * (low + high) / 2), truncated=True)
 
 
-def evaluate(policy: Policy, envs: EnvBatch, seeds: tuple[int, ...]) -> Games:
+def evaluate(policy: Policy, envs: EnvBatch, seeds: tuple[int, ...], step_limit: int = STEP_LIMIT) -> Games:
     """`play` to the end."""
-    games = play(policy, envs, seeds)
+    games = play(policy, envs, seeds, step_limit)
     while True:
         try:
             next(games)

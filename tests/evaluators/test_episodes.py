@@ -1,0 +1,92 @@
+"""Whole games: unclipped over all lives, one per seed, in a batch that shrinks, never without end."""
+
+import pytest
+
+from a3c.agents import make_policy
+from a3c.config import resolve
+from a3c.envs import make_env, resolve_env
+from evaluators.episodes import Games, evaluate, play
+from tests.evaluators.fakes import CountingPolicy, Idle, scripted
+
+
+def test_a_score_is_unclipped_over_all_lives():
+    envs, (game,) = scripted(20)
+    games = evaluate(CountingPolicy(), envs, (0,))
+    assert games.scores == [70.0]  # ten rewards of 7; clipped it would be 10, the first life alone 14
+    assert games.lengths == [20]
+    assert game.resets == 1  # none at a lost life
+
+
+def test_each_seed_plays_one_game_and_results_keep_their_order():
+    envs, played = scripted(8, 3, 20, 3)
+    policy = CountingPolicy()
+    games = evaluate(policy, envs, (10, 11, 12, 13))
+    assert games.seeds == (10, 11, 12, 13)
+    assert games.lengths == [8, 3, 20, 3]
+    assert games.scores == [28.0, 14.0, 70.0, 14.0]
+    assert [game.resets for game in played] == [1, 1, 1, 1]
+    assert policy.batches == [[0, 1, 2, 3]] * 3 + [[0, 2]] * 5 + [[2]] * 12
+    assert games.actions == (4 * 3 + 2 * 5 + 12, 0, 0)
+    assert games.action_share == 1.0
+
+
+def test_play_stops_between_steps_and_says_where_it_is():
+    envs, _ = scripted(2, 4)
+    steps = play(CountingPolicy(), envs, (0, 1))
+    seen = [(p.envs.size, p.games.tolist(), p.over.tolist()) for p in steps]
+    assert seen == [
+        (2, [0, 1], [False, False]),
+        (2, [0, 1], [True, False]),
+        (1, [1], [False]),
+        (1, [1], [True]),
+    ]
+
+
+def test_a_game_without_end_is_cut_and_marked():
+    envs, _ = scripted(3, 10_000)
+    games = evaluate(CountingPolicy(), envs, (0, 1), step_limit=100)
+    assert [e.truncated for e in games.episodes] == [False, True]
+    assert games.truncated == 1
+    assert games.episodes[1].length == 100
+    assert games.episodes[1].episode_return == 350.0
+    assert games.episodes[1].frames == 300  # reckoned: 2 to 4 frames a step
+
+
+def test_games_add_up():
+    envs, _ = scripted(2, 3)
+    first = evaluate(CountingPolicy(), envs, (0, 1))
+    envs, _ = scripted(4)
+    both = first + evaluate(CountingPolicy(), envs, (2,))
+    assert (both.seeds, both.lengths) == ((0, 1, 2), [2, 3, 4])
+    assert both.actions == (2 * 2 + 1 + 4, 0, 0)
+
+
+def real(env: str, seeds: tuple[int, ...], weights: int = 1, **settings) -> Games:
+    config = resolve_env(resolve({"env": env, "preset": "none", **settings}))
+    envs = make_env(config.env, seeds, training=False)
+    policy = make_policy(config, envs.spec, weights, "cpu", greedy=False)
+    try:
+        return evaluate(policy, envs, seeds)
+    finally:
+        envs.close()
+
+
+@pytest.mark.parametrize("env", ["Breakout-v0", "BreakoutNoFrameskip-v4"])
+def test_the_same_seeds_give_the_same_games_on_the_emulator(env):
+    seeds = (1, 2)
+    first = real(env, seeds, model="a3c-small")
+    assert first == real(env, seeds, model="a3c-small")
+    assert len(set(first.lengths)) > 1  # different seeds, different games
+    assert all(length > 20 for length in first.lengths)  # five lives, not one
+
+
+def test_a_policy_that_does_nothing_ends_at_the_cap():
+    config = resolve_env(resolve({"env": "Breakout-v4", "preset": "none", "protocol": "machado"}))
+    config = config.replace(env_kwargs={"max_num_frames_per_episode": 600})
+    envs = make_env(config.env, (1, 2), training=False)
+
+    games = evaluate(Idle(), envs, (1, 2))
+    envs.close()
+    assert games.truncated == 2
+    assert games.scores == [0.0, 0.0]
+    assert all(600 <= episode.frames <= 604 for episode in games.episodes)

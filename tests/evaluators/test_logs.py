@@ -1,0 +1,65 @@
+"""Both logs of a run share one axis of steps."""
+
+import json
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from a3c.types import Counters
+from evaluators.logs import RunLogs, forget_after
+from tests.evaluators.fakes import make_session
+
+
+def steps_of(path):
+    return [json.loads(line)["env_steps"] for line in path.read_text().splitlines()]
+
+
+def test_a_resumed_run_has_one_monotonic_axis(tmp_path):
+    for resumed_at, steps in ((None, (100, 200, 300, 400)), (200, (250, 350))):
+        logs = RunLogs(tmp_path, resumed_at, pytest.fail)
+        for step in steps:
+            logs.write("train", Counters(env_steps=step), step / 10, {"x": 1.0}, {"train/x": float(step)})
+        logs.close()
+    assert steps_of(tmp_path / "metrics.jsonl") == [100, 200, 250, 350]
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [e.step for e in events.Scalars("train/x")] == [100, 200, 250, 350]
+
+
+def test_f27_what_cannot_be_written_is_told_once_and_again_when_it_can(tmp_path):
+    run_dir, warnings, now = tmp_path / "run", [], [0.0]
+    run_dir.write_text("a file where the folder should be")
+    logs = RunLogs(run_dir, None, warnings.append, clock=lambda: now[0])
+    for step in (1, 2):
+        logs.write("train", Counters(env_steps=step), 0.0, {}, {"x": 1.0})
+    assert [w.partition(" ")[0] for w in warnings] == ["metrics.jsonl", "TensorBoard"]
+    run_dir.unlink()
+    run_dir.mkdir()
+    now[0] = 1000.0
+    logs.write("train", Counters(env_steps=3), 0.0, {}, {"x": 1.0})
+    logs.close()
+    assert "2 were dropped" in warnings[2]
+    assert "2 were dropped" in warnings[3]
+    assert steps_of(run_dir / "metrics.jsonl") == [3]
+
+
+def test_a_resumed_run_forgets_the_rows_it_goes_through_again(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    forget_after(path, 10)  # there is no file yet
+    path.write_text("".join(json.dumps({"env_steps": n}) + "\n" for n in (5, 10, 15)) + '{"torn')
+    forget_after(path, 10)
+    assert steps_of(path) == [5, 10]
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"env": "CartPole-v1"}, {"env": "Breakout-v0", "model": "a3c-small"}, {"env": "Pong-v4"}]
+)
+def test_settings_and_network_are_shown(tmp_path, settings):
+    session = make_session(tmp_path / "run", **settings)
+    logs = RunLogs(session.run_dir, None, pytest.fail)
+    logs.describe(session.config, session.env, 0)
+    logs.draw_network(session.config, session.env)
+    logs.close()
+    events = EventAccumulator(str(session.run_dir)).Reload()
+    assert {"config/text_summary", "environment/text_summary"} <= set(events.Tags()["tensors"])
+    assert any("actor_linear" in node.name for node in events.Graph().node)
