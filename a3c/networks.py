@@ -51,7 +51,9 @@ class ActorCritic(nn.Module):
         if self.lstm is not None:
             h, c = self.lstm(x, (state[0], state[1]))
             x, state = h, (h.float(), c.float())
-        with torch.autocast(x.device.type, enabled=False):  # a bfloat16 value would be too coarse to learn from
+        with torch.autocast(
+            x.device.type, enabled=False
+        ):  # a bfloat16 value would be too coarse to learn from
             x = x.float()
             return NetworkOutput(self.actor_linear(x), self.critic_linear(x).squeeze(-1), state)
 
@@ -130,13 +132,17 @@ class Nature(ActorCritic):
 
 
 class MLP(ActorCritic):
-    """Two hidden layers of tanh units for a vector observation [B, F] float32; actor and critic share none."""
+    """Two hidden layers of tanh units, apart for actor and critic. Observation [B, F] float32."""
 
     def __init__(self, inputs: int, num_actions: int, hidden: int = 64) -> None:
         super().__init__()
         self.lstm = None
-        self.actor_body = nn.Sequential(nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh())
-        self.critic_body = nn.Sequential(nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh())
+        self.actor_body = nn.Sequential(
+            nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh()
+        )
+        self.critic_body = nn.Sequential(
+            nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh()
+        )
         self.critic_linear = nn.Linear(hidden, 1)
         self.actor_linear = nn.Linear(hidden, num_actions)
         initialise(self)

@@ -29,7 +29,9 @@ class Optimizer(Protocol):
 class Adam:
     """Adam (Kingma & Ba 2015), by default with the largest second moment (AMSGrad, Reddi et al. 2018)."""
 
-    def __init__(self, size: int, epsilon: float, amsgrad: bool, betas: tuple[float, float] = (0.9, 0.999)) -> None:
+    def __init__(
+        self, size: int, epsilon: float, amsgrad: bool, betas: tuple[float, float] = (0.9, 0.999)
+    ) -> None:
         names = ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if amsgrad else ()))
         self.state = {name: torch.zeros(size) for name in names}
         self.epsilon, self.amsgrad, self.betas = epsilon, amsgrad, betas

@@ -21,7 +21,9 @@ class Parameters:
         size = sum(_size(shape) for shape in self.shapes.values())
         self.flat = torch.zeros(size) if flat is None else flat
         if self.flat.shape != (size,):
-            raise ValueError(f"a flat buffer of {size} elements is needed, not of shape {tuple(self.flat.shape)}")
+            raise ValueError(
+                f"a flat buffer of {size} elements is needed, not of shape {tuple(self.flat.shape)}"
+            )
         self.views = split(self.flat, self.shapes)
 
     @classmethod

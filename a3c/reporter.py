@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from a3c.live import View
 from a3c.processes import ChildStatus, Event
@@ -60,7 +60,7 @@ class Reporter:
         for line in (
             f"run directory {s.run_dir} ({how})",
             s.env.describe(),
-            f"{learn.algo} with {learn.model}, {workers} x {learn.envs_per_worker} environments, on {devices}",
+            f"{learn.algo} with {learn.model}, {workers} x {learn.envs_per_worker} environments on {devices}",
             f"curves: tensorboard --logdir {s.run_dir.parent}; status: a3c status {s.run_dir}",
         ):
             self._view.message(line)
@@ -93,7 +93,7 @@ class Reporter:
         status = self._publish(state)
         score = "no score yet" if status["best_score"] is None else f"best score {status['best_score']:g}"
         self._view.message(
-            f"{state}: {reason}; {status['steps']} steps, {score}, checkpoint {status['checkpoint'] or 'none'}; "
+            f"{state}: {reason}; {status['steps']} steps, {score}, checkpoint {status['checkpoint']}; "
             f"continue with --load {self._run.path}"
         )
 

@@ -94,13 +94,17 @@ class Scoreboard:
     def totals(self) -> dict[str, float]:
         """Every sum, over the workers and the main process's row, which holds what a resumed run brought."""
         sums = self._cells[self._counting].sum(0).tolist()
-        return {name: sums[i] for name, i in self.columns.items() if name not in ("heartbeat", "phase", "stop")}
+        return {
+            name: sums[i] for name, i in self.columns.items() if name not in ("heartbeat", "phase", "stop")
+        }
 
     def counters(self) -> Counters:
         """How far the run is, over all workers and resumes."""
         t = self.totals()
         rejected = t["rejected_nonfinite"] + t["rejected_stale"]
-        return Counters(int(t["env_steps"]), int(t["frames"]), int(t["updates"]), int(rejected), int(t["episodes"]))
+        return Counters(
+            int(t["env_steps"]), int(t["frames"]), int(t["updates"]), int(rejected), int(t["episodes"])
+        )
 
     @property
     def stop(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from a3c.agents import make_policy, metric_names
@@ -20,6 +20,7 @@ from a3c.checkpoint import (
 from a3c.config import Config
 from a3c.envs import make_env
 from a3c.errors import CheckpointError, UsageError
+from a3c.parameters import Parameters
 from a3c.run_directory import RunDirectory
 from a3c.saving import Saver, progress_of
 from a3c.scoreboard import Scoreboard
@@ -84,23 +85,19 @@ def open_session(config: Config, run: RunDirectory) -> Session:
     shapes = policy.parameters.shapes
     memory = StoreMemory.allocate(shapes, config.optim)
     board = Scoreboard(max(config.run.workers or 0, 1), metric_names(config.learn.algo))
-    if run.resumed:
-        saved = load(run, config, env, memory)
-        progress = progress_of(saved)
-        board.add(board.main_row, starting_counters(progress.counters._asdict()))
-        resumes, elapsed = saved.state["resumes"] + 1, progress.elapsed_s
-        agent_state = dict(progress.agent or {})
+    session = Session(config, env, run.path, memory, board)
+    saved = find_checkpoint(run) if run.resumed else None
+    if saved is None:
+        begin(session, policy.parameters)
     else:
-        initial = load_initial_weights(Path(config.run.init_from)) if config.run.init_from else policy.parameters.views
-        try:
-            memory.parameters().load(initial)
-        except ValueError as error:
-            raise CheckpointError(f"--init-from {config.run.init_from}: not for this network: {error}") from error
-        resumes, elapsed, agent_state = 0, 0.0, {}
-    if config.run.workers:
+        session = resume(session, *saved)
+        if run.checkpoint is not None:
+            for path in rewind(run.path, run.checkpoint):
+                _log.warning("a checkpoint later than %s is set aside as %s", run.checkpoint.name, path.name)
+    if session.workers:
         memory.share()
         board.share()
-    return Session(config, env, run.path, memory, board, resumes, elapsed, agent_state)
+    return session
 
 
 def probe(config: Config) -> EnvSpec:
@@ -112,30 +109,43 @@ def probe(config: Config) -> EnvSpec:
         envs.close()
 
 
-def load(run: RunDirectory, config: Config, env: EnvSpec, memory: StoreMemory) -> Checkpoint:
-    """Fills `memory` from the run's newest good checkpoint, or from the one that was named.
-
-    A run that was stopped before its first checkpoint has none; it cannot be continued.
-    """
+def find_checkpoint(run: RunDirectory) -> tuple[Path, Checkpoint] | None:
+    """The checkpoint that was named, or the newest good one; None for a run that never wrote any."""
     if run.checkpoint is not None:
-        found = run.checkpoint, read_checkpoint(run.checkpoint)
-        for path in rewind(run.path, run.checkpoint):
-            _log.warning("set aside a later checkpoint: %s", path.name)
-    else:
-        newest = newest_checkpoint(run.path)
-        if newest is None:
-            raise CheckpointError(f"{run.path} has no checkpoint to continue from; start a new run without --load")
-        found = newest
-    path, checkpoint = found
-    check_compatible(checkpoint.state, env=env.signature(), network=memory.shapes, algo=config.learn.algo)
+        return run.checkpoint, read_checkpoint(run.checkpoint)
+    found = newest_checkpoint(run.path)
+    if found is None:
+        _log.warning("%s was stopped before its first checkpoint; it starts at step 0", run.path)
+    return found
+
+
+def begin(session: Session, initial: Parameters) -> None:
+    """Fills the memory with fresh weights, or those of --init-from."""
+    path = session.config.run.init_from
+    weights = load_initial_weights(Path(path)) if path else initial.views
     try:
-        memory.restore({"model": checkpoint.model, "optimizer": checkpoint.optimizer})
+        session.memory.parameters().load(weights)
     except ValueError as error:
-        raise CheckpointError(f"{path}: its optimizer is not --optimizer {config.optim.optimizer}: {error}") from error
-    _log.info("continuing from %s", path.name)
-    return checkpoint
+        raise CheckpointError(
+            f"--init-from {path} does not fit --model {session.config.learn.model}: {error}"
+        ) from error
 
 
-def starting_counters(counters: dict[str, int]) -> dict[str, float]:
-    """Scoreboard sums that a resumed run begins with."""
-    return {**{k: float(v) for k, v in counters.items() if k != "rejected"}, "rejected_nonfinite": counters["rejected"]}
+def resume(session: Session, path: Path, saved: Checkpoint) -> Session:
+    """Fills memory and counters from a checkpoint; returns the session that goes on from there."""
+    config, memory, board = session.config, session.memory, session.board
+    check_compatible(saved.state, env=session.env.signature(), network=memory.shapes, algo=config.learn.algo)
+    try:
+        memory.restore({"model": saved.model, "optimizer": saved.optimizer})
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not of --optimizer {config.optim.optimizer}: {error}") from error
+    progress = progress_of(saved)
+    counters = progress.counters._asdict()
+    counters["rejected_nonfinite"] = counters.pop("rejected")
+    board.add(board.main_row, counters)
+    return replace(
+        session,
+        resumes=saved.state["resumes"] + 1,
+        elapsed_before_s=progress.elapsed_s,
+        agent_state=dict(progress.agent or {}),
+    )

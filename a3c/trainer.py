@@ -105,7 +105,10 @@ def children(session: Session, evaluators: Evaluators) -> list[ChildSpec]:
 
     def worker(worker_id: int) -> ChildSpec:
         return ChildSpec(
-            f"worker-{worker_id}", WORKER, run_worker, lambda restarts: (WorkerSpec(session, worker_id, restarts),)
+            f"worker-{worker_id}",
+            WORKER,
+            run_worker,
+            lambda restarts: (WorkerSpec(session, worker_id, restarts),),
         )
 
     evaluator = ChildSpec("evaluator", EVALUATOR, evaluators.process, lambda restarts: (session,))
@@ -126,7 +129,11 @@ def why_stop(session: Session, reporter: Reporter, signals: Signals) -> str:
         return f"stopped by {signals.requested.name}"
     if run.max_time and time.monotonic() - session.started >= run.max_time:
         return f"--max-time {run.max_time:g} s is over"
-    if run.target_score is not None and reporter.last_score is not None and reporter.last_score >= run.target_score:
+    if (
+        run.target_score is not None
+        and reporter.last_score is not None
+        and reporter.last_score >= run.target_score
+    ):
         return f"score {reporter.last_score:g} reached --target-score {run.target_score:g}"
     if spent(session):
         return f"--max-steps {run.max_steps} is reached"

@@ -34,7 +34,12 @@ class Run:
         command = [sys.executable, str(ROOT / "run.py"), "--run-dir", str(self.path), *flags]
         with self.output_path.open("w") as output:
             self.process = subprocess.Popen(
-                command, cwd=folder, env=environ, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                cwd=folder,
+                env=environ,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
 
     @property
@@ -60,7 +65,9 @@ class Run:
     def training(self, steps=100):
         """Waits until every worker has made steps."""
         return self.wait_until(
-            lambda s: s["state"] == "running" and s["workers"] and all(w["steps"] > steps for w in s["workers"])
+            lambda s: (
+                s["state"] == "running" and s["workers"] and all(w["steps"] > steps for w in s["workers"])
+            )
         )
 
     def family(self) -> list[psutil.Process]:
@@ -99,8 +106,12 @@ def gone(processes: list[psutil.Process]) -> bool:
     return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
 
 
-def script(name: str, *flags: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+def script(
+    name: str, *flags: str, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess:
     """Runs a script of the project to its end."""
     environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", **(env or {})}
     command = [sys.executable, str(ROOT / name), *flags]
-    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=110, check=False)
+    return subprocess.run(
+        command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=110, check=False
+    )

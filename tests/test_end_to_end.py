@@ -65,7 +65,19 @@ def test_eval_scores_the_same_twice(finished, tmp_path):
         assert done.returncode == 0, done.stderr
         scores.append(json.loads((tmp_path / name).read_text()))
     assert scores[0]["scores"] == scores[1]["scores"]
-    wanted = {"n", "scores", "mean", "std", "median", "min", "max", "seeds", "greedy", "protocol", "env_steps"}
+    wanted = {
+        "n",
+        "scores",
+        "mean",
+        "std",
+        "median",
+        "min",
+        "max",
+        "seeds",
+        "greedy",
+        "protocol",
+        "env_steps",
+    }
     assert wanted <= set(scores[0])
     assert scores[0]["n"] == 2
     assert "Breakout-v0" in done.stdout
@@ -73,7 +85,14 @@ def test_eval_scores_the_same_twice(finished, tmp_path):
 
 def test_eval_films_a_game(finished, tmp_path):
     done = script(
-        "eval.py", "--checkpoint", str(finished.path), "--num-episode", "1", "--video", "game.mp4", cwd=tmp_path
+        "eval.py",
+        "--checkpoint",
+        str(finished.path),
+        "--num-episode",
+        "1",
+        "--video",
+        "game.mp4",
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     video = cv2.VideoCapture(str(tmp_path / "game.mp4"))

@@ -60,11 +60,13 @@ def test_f17_killed_main_leaves_nothing_and_the_run_goes_on(tmp_path):
 def test_f01_a_killed_worker_is_replaced_alone(tmp_path):
     with Run(tmp_path, *CARTPOLE) as run:
         first = run.training()["workers"]
-            os.kill(first[0]["pid"], signal.SIGKILL)
+        os.kill(first[0]["pid"], signal.SIGKILL)
         after = run.wait_until(
-            lambda s: s["workers"][0]["restarts"] == 1
-            and s["workers"][0]["state"] == "running"
-            and s["workers"][0]["steps"] > first[0]["steps"],
+            lambda s: (
+                s["workers"][0]["restarts"] == 1
+                and s["workers"][0]["state"] == "running"
+                and s["workers"][0]["steps"] > first[0]["steps"]
+            ),
             what="the restart",
         )
         assert after["workers"][1]["restarts"] == 0
@@ -77,7 +79,15 @@ def test_f01_a_killed_worker_is_replaced_alone(tmp_path):
 
 
 def test_f05_an_environments_error_reaches_the_main_log(tmp_path):
-    flags = ["--env", "fault_env:Fault-v0", "--env-kwargs", "mode=raise", "at=50", "times=1", f"tally={tmp_path / 'tally'}"]
+    flags = [
+        "--env",
+        "fault_env:Fault-v0",
+        "--env-kwargs",
+        "mode=raise",
+        "at=50",
+        "times=1",
+        f"tally={tmp_path / 'tally'}",
+    ]
     with Run(tmp_path, *flags, "--workers", "1", *TINY) as run:
         run.wait_until(lambda s: s["workers"][0]["restarts"] == 1 and s["workers"][0]["state"] == "running")
         run.signal(signal.SIGTERM)
@@ -98,7 +108,15 @@ def test_f06_a_run_without_workers_does_not_go_on(tmp_path):
 
 @pytest.mark.parametrize("mode", ["nan_observation", "nan_reward"])
 def test_f31_nonfinite_numbers_never_reach_the_weights(tmp_path, mode):
-    flags = ["--env", "fault_env:Fault-v0", "--env-kwargs", f"mode={mode}", "at=50", "times=1", f"tally={tmp_path / 'tally'}"]
+    flags = [
+        "--env",
+        "fault_env:Fault-v0",
+        "--env-kwargs",
+        f"mode={mode}",
+        "at=50",
+        "times=1",
+        f"tally={tmp_path / 'tally'}",
+    ]
     with Run(tmp_path, *flags, "--workers", "1", *TINY) as run:
         run.wait_until(lambda s: s["workers"][0]["restarts"] == 1 and s["workers"][0]["state"] == "running")
         run.signal(signal.SIGTERM)
@@ -112,7 +130,7 @@ def test_f14_a_second_signal_forces(tmp_path):
     with Run(tmp_path, *flags) as run:
         workers = run.training()["workers"]
         family = run.family()
-            os.kill(workers[0]["pid"], signal.SIGSTOP)  # so that the stop takes its time
+        os.kill(workers[0]["pid"], signal.SIGSTOP)  # so that the stop takes its time
         run.signal(signal.SIGINT)
         run.wait_until(lambda s: s["state"] == "stopping", 10)
         run.signal(signal.SIGINT)
@@ -123,7 +141,7 @@ def test_f14_a_second_signal_forces(tmp_path):
 def test_f19_a_killed_evaluator_is_replaced_and_training_goes_on(tmp_path):
     with Run(tmp_path, *CARTPOLE) as run:
         status = run.training()
-            os.kill(status["evaluator"]["pid"], signal.SIGKILL)
+        os.kill(status["evaluator"]["pid"], signal.SIGKILL)
         run.wait_until(lambda s: s["evaluator"]["restarts"] == 1 and s["evaluator"]["state"] == "running")
         assert all(w["restarts"] == 0 for w in run.status()["workers"])
         run.signal(signal.SIGTERM)

@@ -31,5 +31,3 @@ def test_phases_and_stop():
     board.stop = 2
     assert board.stop == 2
     assert "stop" not in board.totals()
-
-

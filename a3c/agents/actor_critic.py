@@ -32,7 +32,9 @@ class ActorCriticPolicy:
         bf16: compute convolutions and matrix products in bfloat16; the shared weights stay float32.
     """
 
-    def __init__(self, network: ActorCritic, seed: int, device: str, greedy: bool = False, bf16: bool = False) -> None:
+    def __init__(
+        self, network: ActorCritic, seed: int, device: str, greedy: bool = False, bf16: bool = False
+    ) -> None:
         self.parameters = Parameters.of_module(network)
         self.network = to_compute_format(network, device, bf16)
         self.generator = torch.Generator(device).manual_seed(seed)
@@ -72,7 +74,13 @@ class ActorCriticPolicy:
 class ActorCriticAgent:
     """An `ActorCriticPolicy` that learns: n-step advantage actor-critic with GAE."""
 
-    metric_names: tuple[str, ...] = ("policy_loss", "value_loss", "entropy", "value_mean", "explained_variance")
+    metric_names: tuple[str, ...] = (
+        "policy_loss",
+        "value_loss",
+        "entropy",
+        "value_mean",
+        "explained_variance",
+    )
 
     def __init__(
         self, policy: ActorCriticPolicy, *, gamma: float, tau: float, value_coef: float, entropy_coef: float
@@ -80,7 +88,9 @@ class ActorCriticAgent:
         self.policy, self.parameters = policy, policy.parameters
         self.gamma, self.tau = gamma, tau
         self.value_coef, self.entropy_coef = value_coef, entropy_coef
-        self._trace: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # log-prob, entropy, value: [B]
+        self._trace: list[
+            tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+        ] = []  # log-prob, entropy, value: [B]
 
     def initial_state(self, batch: int) -> State:
         return self.policy.initial_state(batch)
@@ -100,12 +110,17 @@ class ActorCriticAgent:
         return ActorOutput(action.cpu().numpy(), output.state, {})
 
     def gradients(self, rollout: Rollout) -> tuple[Gradients | None, dict[str, float]]:
-        log_probs, entropies, values = (torch.stack(part) for part in zip(*self._trace, strict=True))  # [T, B]
+        log_probs, entropies, values = (
+            torch.stack(part) for part in zip(*self._trace, strict=True)
+        )  # [T, B]
         rewards, discounts, valid = (
-            torch.from_numpy(a).to(self.policy.device) for a in (rollout.rewards, rollout.discounts, rollout.valid())
+            torch.from_numpy(a).to(self.policy.device)
+            for a in (rollout.rewards, rollout.discounts, rollout.valid())
         )
         with torch.no_grad():
-            bootstrap = self.policy.forward(rollout.observations[-1], rollout.firsts[-1], rollout.final_state).value
+            bootstrap = self.policy.forward(
+                rollout.observations[-1], rollout.firsts[-1], rollout.final_state
+            ).value
             all_values = torch.cat([values, bootstrap.unsqueeze(0)])
             advantages, targets = gae(rewards, discounts, all_values, valid, self.gamma, self.tau)
         loss = actor_critic_loss(
@@ -136,9 +151,12 @@ def to_compute_format(network: ActorCritic, device: str, bf16: bool) -> ActorCri
     for name, parameter in network.named_parameters():
         order = torch.channels_last if parameter.ndim == 4 else torch.contiguous_format
         lowered = bf16 and parameter.ndim > 1 and not name.startswith(("critic_linear", "actor_linear"))
-        # Not `.contiguous(...)`: it leaves a one-channel kernel as it is, whose output then is not channels_last.
+        # Not `.contiguous(...)`: it leaves a one-channel kernel as it is, which then gives slow output.
         data = torch.empty(
-            parameter.shape, dtype=torch.bfloat16 if lowered else torch.float32, device=device, memory_format=order
+            parameter.shape,
+            dtype=torch.bfloat16 if lowered else torch.float32,
+            device=device,
+            memory_format=order,
         )
         parameter.data = data.copy_(parameter.detach())
     return network

@@ -53,7 +53,7 @@ class StoreMemory:
                 tensor.share_memory_()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             raise StorageError(
-                f"no room for the model in shared memory ({error}); free /dev/shm, in Docker use --shm-size=1g"
+                f"no room in shared memory for the model ({error}); free /dev/shm (Docker: --shm-size=1g)"
             ) from error
         return self
 
@@ -103,7 +103,9 @@ class SharedStore:
     ) -> None:
         self._memory = memory
         self.parameters = memory.parameters()
-        self._optimizer = make_optimizer(optim.optimizer, memory.weights.numel(), optim.epsilon, optim.amsgrad)
+        self._optimizer = make_optimizer(
+            optim.optimizer, memory.weights.numel(), optim.epsilon, optim.amsgrad
+        )
         self._optimizer.state = memory.optimizer
         self._optim, self._max_steps, self._board, self._row = optim, max_steps, board, row
         self._gradient: Parameters | None = None  # allocated by the first dense push

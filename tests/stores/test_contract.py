@@ -65,7 +65,7 @@ def test_gradients_are_clipped_to_the_global_norm(make_store):
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 def test_a_nonfinite_gradient_never_reaches_the_weights(make_store, poison):
-    store, board = make_store(OptimConfig())
+    store, _ = make_store(OptimConfig())
     gradients = ones()
     gradients["bias"][2] = poison
     result = store.push(gradients, 0)
@@ -153,7 +153,9 @@ def two_processes(lock, optim):
 
 
 def test_locked_pushes_of_two_processes_all_count_exactly(tmp_path):
-    memory, board = two_processes(tmp_path / "lock", OptimConfig(optimizer="sgd", lr=2**-10, max_grad_norm=0.0))
+    memory, board = two_processes(
+        tmp_path / "lock", OptimConfig(optimizer="sgd", lr=2**-10, max_grad_norm=0.0)
+    )
     assert memory.weights.eq(-PUSHES * (1 + 2) * 2**-10).all()
     assert board.total("updates") == 2 * PUSHES
 
@@ -173,10 +175,12 @@ def test_lock_free_pushes_lose_less_than_a_twentieth(tmp_path):
 
 
 def test_adam_counts_its_steps_over_both_processes(tmp_path):
-    """Bias correction sees every update of anyone: a constant gradient then moves each weight by lr a step."""
+    """Bias correction sees every update of anyone: a constant gradient moves each weight by lr a step."""
     optim = OptimConfig(optimizer="adam", lr=1e-3, amsgrad=False, epsilon=1e-12, max_grad_norm=0.0)
     board, memory = Scoreboard(2).share(), StoreMemory.allocate(SHAPES, optim).share()
     stores = [SharedStore(memory, optim, 0, board, row) for row in range(2)]
     for update in range(20):
         stores[update % 2].push(ones(3.0), update)
-    torch.testing.assert_close(memory.weights, torch.full_like(memory.weights, -20 * 1e-3), rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(
+        memory.weights, torch.full_like(memory.weights, -20 * 1e-3), rtol=1e-4, atol=1e-7
+    )
