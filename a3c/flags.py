@@ -8,11 +8,25 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from a3c.config import Config, Setting, settings
 from a3c.errors import UsageError
 from a3c.values import did_you_mean
+
+
+TITLES = {
+    "env": "environment",
+    "learn": "learning",
+    "optim": "optimizer",
+    "eval": "evaluation and checkpoints",
+    "run": "run",
+}
+"""The groups of settings, as headings."""
+
+BEGIN, END = "<!-- flags: written by `python -m a3c.flags` -->", "<!-- end of flags -->"
+"""What the tables of flags in the README stand between."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,12 +68,8 @@ def _flag_help(s: Setting) -> str:
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Adds one flag per setting, in groups; what is not given stays out of the parsed namespace."""
-    titles = {
-        "env": "environment", "learn": "learning", "optim": "optimizer",
-        "eval": "evaluation and checkpoints", "run": "run",
-    }
     for group in dataclasses.fields(Config):
-        section = parser.add_argument_group(titles[group.name])
+        section = parser.add_argument_group(TITLES[group.name])
         for s in settings().values():
             if s.group == group.name:
                 _add_flag(section, s)
@@ -100,3 +110,29 @@ def given_settings(namespace: argparse.Namespace) -> dict[str, Any]:
     elif load is not None and load.lower() == "true":
         given["load"] = "newest"
     return given
+
+
+def flags_table() -> str:
+    """Every flag, as the Markdown tables of the README."""
+    lines = []
+    for group in dataclasses.fields(Config):
+        lines += [f"### {TITLES[group.name].capitalize()}", "", "| flag | default | meaning |", "|---|---|---|"]
+        for s in settings().values():
+            if s.group == group.name:
+                default = "" if s.default in (None, "", (), {}) else f"{s.default}"
+                text = str(s.metadata["help"]).replace("|", "\\|")
+                lines.append(f"| `{s.flag}` | {default} | {text} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def fill_in(document: str) -> str:
+    """A document with the tables between its two marks brought up to date."""
+    before, _, rest = document.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{flags_table()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    readme = Path("README.md")
+    readme.write_text(fill_in(readme.read_text()))

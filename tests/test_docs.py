@@ -1,0 +1,37 @@
+"""What the documents say is what the program does."""
+
+import re
+from pathlib import Path
+
+from a3c.flags import fill_in
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_the_readme_lists_every_flag():
+    readme = (ROOT / "README.md").read_text()
+    assert fill_in(readme) == readme, "run `python -m a3c.flags`"
+
+
+def test_links_lead_somewhere():
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_curve_is_explained():
+    """Each TensorBoard tag of a run stands in docs/metrics.md."""
+    from a3c.agents import metric_names
+    from a3c.config import ALGOS
+    from a3c.scoreboard import Scoreboard
+    from evaluators.meter import EVALUATION_TAGS, interval_row, training_points
+
+    text = (ROOT / "docs" / "metrics.md").read_text()
+    for algo in ALGOS:
+        names = metric_names(algo)
+        before = Scoreboard(1, names).totals()
+        after = {name: value + 1 for name, value in before.items()}
+        tags = [*training_points(interval_row(before, after, 1.0, names)), *EVALUATION_TAGS.values()]
+        missing = [tag for tag in tags if f"`{tag}`" not in text]
+        assert not missing, f"{algo}: {missing}"
