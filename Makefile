@@ -15,6 +15,7 @@ TMUX_SESSION := tmux -L a3c -f tmux.conf
 .PHONY: setup train test slow check tmux clean
 
 setup: $(STAMP)
+	@true
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or \
