@@ -70,10 +70,12 @@ def stop(argv: Sequence[str]) -> int:
 
 
 def find_run(name: str) -> Path:
-    """The run directory `name`, or the one whose status is newest. Raises UsageError when there is none."""
+    """The run directory `name`, also without the folder it is in; for no name, the one whose status is
+    newest. Raises UsageError when there is none."""
     if name:
-        if (Path(name) / STATUS).is_file():
-            return Path(name)
+        for path in (Path(name), RUNS_FOLDER / name):
+            if (path / STATUS).is_file():
+                return path
         raise UsageError(f"{name} is not a run directory: it has no {STATUS}")
     newest = max(RUNS_FOLDER.glob(f"*/{STATUS}"), key=lambda path: path.stat().st_mtime, default=None)
     if newest is None:

@@ -92,8 +92,9 @@ class TestStatus:
             os.utime(runs / name / "status.json", (1e9 - age, 1e9 - age))
         assert main(["status"]) == 0
         assert "new" in capsys.readouterr().out
-        assert main(["status", str(runs / "old")]) == 0
-        assert "old" in capsys.readouterr().out
+        for name in (str(runs / "old"), "old"):
+            assert main(["status", name]) == 0
+            assert "old" in capsys.readouterr().out
 
     def test_json_is_the_status(self, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
         write_status(runs / "a", state="finished", steps=5)
