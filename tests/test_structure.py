@@ -27,6 +27,7 @@ NEVER = {
     "a3c.values": "torch numpy a3c",
     "a3c.presets": "torch numpy a3c",
     "a3c.config": "torch numpy gymnasium",
+    "a3c.settings": "torch numpy gymnasium a3c",
     "a3c.flags": "torch numpy gymnasium",
     "a3c.schedules": "a3c",
     "a3c.returns": "a3c",

@@ -8,8 +8,9 @@ import torch
 
 from a3c.agents.actor_critic import ActorCriticAgent, ActorCriticPolicy
 from a3c.agents.base import Agent, Policy
-from a3c.config import Config, LearnConfig
+from a3c.config import Config
 from a3c.networks import make_network
+from a3c.settings import LearnConfig
 from a3c.types import EnvSpec
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from a3c.config import EnvConfig
 from a3c.errors import UsageError
+from a3c.settings import EnvConfig
 
 FRAME_SKIP = 4
 """Frames per step where the id has no skip of its own."""

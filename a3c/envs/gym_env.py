@@ -9,9 +9,9 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from a3c.config import EnvConfig
 from a3c.envs.batch import Transition
 from a3c.errors import UsageError
+from a3c.settings import EnvConfig
 from a3c.types import EnvSpec
 
 

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import torch
 
-from a3c.config import OptimConfig
 from a3c.errors import StorageError
 from a3c.optim import make_optimizer
 from a3c.parameters import Parameters, Shapes, differences
 from a3c.schedules import learning_rate
 from a3c.scoreboard import Scoreboard
+from a3c.settings import OptimConfig
 from a3c.types import Counters, Gradients, PushResult, Rows
 
 Snapshot = dict[str, dict[str, torch.Tensor]]
