@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from a3c.config import EnvConfig
 from a3c.envs.atari import AtariGame
 from a3c.envs.atari_settings import AtariSettings
 from a3c.envs.batch import Batch, EnvBatch, Environment
 from a3c.envs.gym_env import GymEnvironment
 from a3c.envs.registry import find, is_atari, resolve_env
+from a3c.settings import EnvConfig
 
 
 def make_env(config: EnvConfig, seeds: Sequence[int], *, training: bool, render: bool = False) -> EnvBatch:
