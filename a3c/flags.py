@@ -15,7 +15,6 @@ from a3c.config import Config, Setting, settings
 from a3c.errors import UsageError
 from a3c.values import did_you_mean
 
-
 TITLES = {
     "env": "environment",
     "learn": "learning",
@@ -116,7 +115,8 @@ def flags_table() -> str:
     """Every flag, as the Markdown tables of the README."""
     lines = []
     for group in dataclasses.fields(Config):
-        lines += [f"### {TITLES[group.name].capitalize()}", "", "| flag | default | meaning |", "|---|---|---|"]
+        title = TITLES[group.name].capitalize()
+        lines += [f"### {title}", "", "| flag | default | meaning |", "|---|---|---|"]
         for s in settings().values():
             if s.group == group.name:
                 default = "" if s.default in (None, "", (), {}) else f"{s.default}"

@@ -1,0 +1,116 @@
+"""What the measurements share: where they ran, running ours from outside, and keeping results."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results"
+_PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "opencv-python")
+
+
+def machine() -> dict[str, Any]:
+    """The processor, its cores, the versions, and how busy the machine was with other work."""
+    model = ""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = lines[0].partition(":")[2].strip() if lines else ""
+    return {
+        "cpu": model or platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "load_before": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def keep(name: str, result: dict[str, Any]) -> Path:
+    """Writes a result with the command and the time of day; returns the file."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    head = {
+        "command": " ".join(["python -m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+    }
+    path.write_text(json.dumps({**head, **result}, indent=1) + "\n")
+    return path
+
+
+def table(rows: Sequence[Sequence[Any]]) -> str:
+    """Rows as aligned columns; the first row is the head."""
+    texts = [[f"{cell:,.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in texts)
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, least and greatest."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def run_training(flags: Sequence[str], seconds: float, warm_up_s: float) -> dict[str, float]:
+    """Trains with run.py in a folder of its own and measures, from its status, what it did after warming up.
+
+    Returns:
+        steps_per_second over the window, bytes_per_worker (resident), first_update_s (from the command).
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(ROOT / "run.py"), "--run-dir", f"{folder}/run", "--eval-every", "0",
+                   "--checkpoint-every", "1h", *flags]  # fmt: skip
+        began = time.monotonic()
+        with open(f"{folder}/output.txt", "w") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder)
+        try:
+            status_path = Path(folder, "run", "status.json")
+            first_update_s = _wait(process, status_path, lambda s: s["updates"] > 0, 120) - began
+            _wait(process, status_path, lambda s: time.monotonic() - began > first_update_s + warm_up_s, 600)
+            before, at = _status(status_path)["steps"], time.monotonic()
+            _wait(process, status_path, lambda s: time.monotonic() - at > seconds, 600 + seconds)
+            status = _status(status_path)
+            window_s = time.monotonic() - at
+            resident = [psutil.Process(w["pid"]).memory_info().rss for w in status["workers"]]
+            rate = (status["steps"] - before) / window_s
+            return {
+                "steps_per_second": rate,
+                "bytes_per_worker": max(resident),
+                "first_update_s": first_update_s,
+                "mean_lag": status["mean_lag"],
+            }
+        except Exception:
+            print(Path(folder, "output.txt").read_text(), file=sys.stderr)
+            raise
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+def _status(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return {"updates": 0, "steps": 0}
+
+
+def _wait(process: subprocess.Popen[bytes], path: Path, condition: Any, limit_s: float) -> float:
+    deadline = time.monotonic() + limit_s
+    while not condition(_status(path)):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the training did not get there (exit code {process.poll()})")
+        time.sleep(0.05)
+    return time.monotonic()
