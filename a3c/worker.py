@@ -65,19 +65,31 @@ class Worker:
         self._rollouts = collect(self._envs, self.agent, length, reward_clip, self._timings)
 
     def step(self) -> None:
-        """One rollout and what is learned from it. Weights change between rollouts only."""
-        agent, store, timings = self.agent, self._store, self._timings
-        self._link.context(step=self._board.get(self._row, "env_steps"))
-        with timings.time("pull"):
-            version = store.pull(agent.parameters)
-            agent.refresh()
-        agent.begin_rollout(store.counters())
+        """One rollout and what is learned from it. Weights change between rollouts and lessons only."""
+        agent, board, timings = self.agent, self._board, self._timings
+        self._link.context(step=board.get(self._row, "env_steps"))
+        version = self._pull()
+        agent.begin_rollout(self._store.counters())
         rollout = next(self._rollouts)
         with timings.time("learn"):
-            gradients, metrics = agent.gradients(rollout)
-        with timings.time("push"):
-            result = store.push(gradients, version) if gradients is not None else None
-        report(self._board, self._row, rollout, result, metrics, timings.pop())
+            lessons = agent.lessons(rollout)
+        for number, lesson in enumerate(lessons):
+            if number:
+                version = self._pull()
+            with timings.time("learn"):
+                gradients, metrics = lesson()
+            if gradients is not None:
+                with timings.time("push"):
+                    result = self._store.push(gradients, version)
+                report_update(board, self._row, result, metrics)
+        report(board, self._row, rollout, timings.pop())
+
+    def _pull(self) -> int:
+        """Takes the newest weights into use; returns their version."""
+        with self._timings.time("pull"):
+            version = self._store.pull(self.agent.parameters)
+            self.agent.refresh()
+        return version
 
     def close(self) -> None:
         """Ends the environments."""
@@ -93,19 +105,16 @@ def spent(session: Session) -> bool:
     return bool(limit) and session.board.total("env_steps") >= limit
 
 
-def report(
-    board: Scoreboard,
-    row: int,
-    rollout: Rollout,
-    result: PushResult | None,
-    metrics: dict[str, float],
-    seconds: dict[str, float],
-) -> None:
-    """Adds a rollout's experience, results and times to the worker's row."""
+def report_update(board: Scoreboard, row: int, result: PushResult, metrics: dict[str, float]) -> None:
+    """Adds an update's metrics to the worker's row, if it was applied."""
+    if result.applied:
+        board.add(row, metrics | {"metric_count": 1, "grad_norm": result.grad_norm})
+
+
+def report(board: Scoreboard, row: int, rollout: Rollout, seconds: dict[str, float]) -> None:
+    """Adds a rollout's experience and times to the worker's row."""
     sums = {f"time_{phase}": duration for phase, duration in seconds.items()}
     sums |= {"env_steps": rollout.env_steps, "frames": rollout.frames, "episodes": len(rollout.episodes)}
     sums["return_sum"] = sum(e.episode_return for e in rollout.episodes)
     sums["length_sum"] = sum(e.length for e in rollout.episodes)
-    if result is not None and result.applied:
-        sums |= metrics | {"metric_count": 1, "grad_norm": result.grad_norm}
     board.add(row, sums)

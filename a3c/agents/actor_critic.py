@@ -6,11 +6,14 @@ rollout, so a second forward pass over it would only compute the same again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
+from a3c.agents.base import Lesson
 from a3c.losses import actor_critic_loss
 from a3c.networks import ActorCritic, NetworkOutput
 from a3c.parameters import Parameters
@@ -109,7 +112,11 @@ class ActorCriticAgent:
         self._trace.append((log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1), entropy, output.value))
         return ActorOutput(action.cpu().numpy(), output.state, {})
 
-    def gradients(self, rollout: Rollout) -> tuple[Gradients | None, dict[str, float]]:
+    def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
+        return [partial(self.gradients, rollout)]
+
+    def gradients(self, rollout: Rollout) -> tuple[Gradients, dict[str, float]]:
+        """Gradient of the loss on the rollout that was just acted, and metrics."""
         log_probs, entropies, values = (
             torch.stack(part) for part in zip(*self._trace, strict=True)
         )  # [T, B]

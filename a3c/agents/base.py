@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,19 +36,26 @@ class Policy(Protocol):
         ...
 
 
+Lesson = Callable[[], tuple[Gradients | None, dict[str, float]]]
+"""Computes one gradient with the weights as they are when it is called, and metrics; None when there is
+nothing to apply yet."""
+
+
 class Agent(Policy, Protocol):
     """A policy that also learns from its own rollouts."""
 
     metric_names: tuple[str, ...]
-    """What `gradients` reports, always in full."""
+    """What a lesson reports, always in full."""
 
     def begin_rollout(self, counters: Counters) -> None:
         """Called after new weights were taken into use and before the first `act` of a rollout; schedules
         (epsilon, entropy) follow the global counters."""
         ...
 
-    def gradients(self, rollout: Rollout) -> tuple[Gradients | None, dict[str, float]]:
-        """Gradient of the loss on a rollout, and metrics; None when there is nothing to apply yet."""
+    def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
+        """What is to be learned now that a rollout has been made: one lesson for A3C, many for an algorithm
+        of many small updates. The worker applies each gradient and takes new weights into use before the
+        next lesson."""
         ...
 
     def get_state(self) -> dict[str, Any]:

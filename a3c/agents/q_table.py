@@ -8,12 +8,14 @@ A *cell* is a position in the flat table: state * A + action.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
+from a3c.agents.base import Lesson
 from a3c.parameters import Parameters
 from a3c.types import ActorOutput, Counters, Gradients, Rollout, Rows, State
 
@@ -92,7 +94,11 @@ class QTableAgent:
     def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
         return self.policy.act(observation, first, state)
 
+    def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
+        return [partial(self.gradients, rollout)]
+
     def gradients(self, rollout: Rollout) -> tuple[Gradients | None, dict[str, float]]:
+        """Minus the errors of the cells that the rollout teaches about; None when there are none."""
         cells, errors = self.learner.errors(self.policy.table, rollout)
         metrics = {"td_error": 0.0, "epsilon": self.policy.epsilon}
         if not len(cells):
