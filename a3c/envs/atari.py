@@ -15,7 +15,7 @@ from ale_py import Action, ALEInterface, roms
 
 from a3c.envs.atari_settings import AtariSettings
 from a3c.envs.batch import Transition
-from a3c.envs.screen import CROPS, DEFAULT_CROP, Camera
+from a3c.envs.screen import CROPS, DEFAULT_CROP, PAL_HEIGHT, Camera
 from a3c.errors import UsageError
 from a3c.types import EnvSpec
 
@@ -79,6 +79,7 @@ class AtariGame:
             action_meanings=tuple(action.name for action in self._actions),
             sticky=round(emulator.getFloat("repeat_action_probability"), 6),  # a 32-bit float there
             frame_skip=settings.frame_skip,
+            frame_rate=50.0 if emulator.getScreenDims()[0] == PAL_HEIGHT else 60.0,
             frame_cap=emulator.getInt("max_num_frames_per_episode"),
             step_cap=settings.step_cap,
             protocol="classic" if settings.classic else "machado",

@@ -61,13 +61,12 @@ class GymEnvironment:
             self.observation[:] = np.reshape(observation, -1)
 
     def render(self) -> np.ndarray:
+        if self._env.render_mode is None:
+            raise ValueError(f"{self.spec.env_id} was not made with render=True")
         try:
-            picture = self._env.render()
+            return np.asarray(self._env.render())
         except gymnasium.error.DependencyNotInstalled as error:
             raise UsageError(f"{self.spec.env_id} cannot be drawn: {_one_line(error)}") from error
-        if not isinstance(picture, np.ndarray):
-            raise ValueError(f"{self.spec.env_id} was not made with render=True")
-        return picture
 
     def close(self) -> None:
         self._env.close()
@@ -116,6 +115,7 @@ def _describe(env: gymnasium.Env[Any, Any], env_id: str) -> EnvSpec:
         dtype,
         num_actions=int(actions.n),
         num_states=int(space.n) if isinstance(space, Discrete) else 0,
+        frame_rate=float(env.metadata.get("render_fps") or 30),
         step_cap=(env.spec and env.spec.max_episode_steps) or 0,
     )
 

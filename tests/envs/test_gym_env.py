@@ -1,0 +1,172 @@
+"""Environments of Gymnasium other than Atari."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, Dict, Discrete
+
+from a3c.config import Config
+from a3c.envs import EnvBatch, make_env, resolve_env
+from a3c.envs.gym_env import GymEnvironment
+from a3c.errors import UsageError
+
+
+class Odd(gymnasium.Env[Any, Any]):
+    """Shows whatever it is told to, counts actions and states from elsewhere than 0, and never ends."""
+
+    def __init__(self, space: Any = None, value: float = 0.0, render_mode: str | None = None) -> None:
+        self.observation_space = space or Box(-np.inf, np.inf, (2, 3), np.float64)
+        self.action_space = Discrete(3, start=-1)
+        self.value = value
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        return self._observation(), {}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return self._observation(), float(action), False, False, {}
+
+    def _observation(self) -> Any:
+        if isinstance(self.observation_space, Discrete):
+            return self.observation_space.start + int(self.value)
+        shape = self.observation_space.shape
+        return np.full(shape, self.value) + np.arange(np.prod(shape)).reshape(shape)
+
+
+@pytest.fixture(autouse=True)
+def odd() -> Iterator[None]:
+    gymnasium.register("Odd-v0", Odd)
+    yield
+    del gymnasium.registry["Odd-v0"]
+
+
+def make(env: str, seeds: tuple[int, ...] = (1,), render: bool = False, **values: Any) -> EnvBatch:
+    config = Config().replace(env=env, **values).env
+    return make_env(config, seeds, training=True, render=render)
+
+
+def test_cartpole_is_a_vector_with_gymnasiums_own_limit() -> None:
+    envs = make("CartPole-v1", (1, 2, 1))
+    assert envs.spec.signature() == {
+        "env_id": "CartPole-v1", "observation_shape": [4], "observation_dtype": "float32", "num_actions": 2,
+        "action_meanings": [], "num_states": 0, "sticky": 0.0, "frame_skip": [1, 1], "frame_rate": 50.0,
+        "frame_cap": 0, "step_cap": 500, "protocol": "none", "preprocessing": "",
+    }  # fmt: skip
+    step = envs.reset()
+    assert (step.observation.shape, step.observation.dtype) == ((3, 4), np.float32)
+    assert np.array_equal(step.observation[0], step.observation[2])
+    assert not np.array_equal(step.observation[0], step.observation[1])
+
+
+def test_a_fallen_pole_is_terminal_and_a_time_limit_is_not() -> None:
+    envs = make("CartPole-v1", (1,), max_episode_steps=5)
+    envs.reset()
+    for _ in range(5):
+        step = envs.step(np.zeros(1, np.int64))
+    assert (step.last[0], step.discount[0]) == (True, 1)
+    assert envs.spec.step_cap == 5
+    assert envs.pop_episodes()[0] == (5.0, 5, 5, True)
+
+    envs = make("CartPole-v1")
+    envs.reset()
+    while not envs.step(np.zeros(1, np.int64)).last[0]:
+        pass
+    assert envs.step(np.zeros(1, np.int64)).first[0]
+    (stats,) = envs.pop_episodes()
+    assert not stats.truncated
+    assert stats.length == stats.frames == stats.episode_return == envs.frames
+
+
+def test_episodes_follow_from_the_seed_and_differ() -> None:
+    def observations() -> np.ndarray:
+        envs = make("CartPole-v1", (5,))
+        envs.reset()
+        return np.stack([envs.step(np.zeros(1, np.int64)).observation.copy() for _ in range(40)])
+
+    one, two = observations(), observations()
+    assert np.array_equal(one, two)
+    assert len(np.unique(one[:, 0, 2])) > 30
+
+
+def test_frozen_lake_numbers_its_states() -> None:
+    envs = make("FrozenLake-v1", env_kwargs={"is_slippery": False})
+    spec = envs.spec
+    assert (spec.observation_shape, spec.observation_dtype, spec.num_states) == ((), "int64", 16)
+    assert envs.reset().observation.tolist() == [0]
+    for action, state in zip([1, 1, 2, 1, 2, 2], [4, 8, 9, 13, 14, 15], strict=True):
+        step = envs.step(np.array([action]))
+        assert step.observation.tolist() == [state]
+    assert (step.reward[0], step.discount[0], step.last[0]) == (1, 0, True)
+
+
+def test_spaces_that_do_not_start_at_zero_are_shifted() -> None:
+    envs = make("Odd-v0", env_kwargs={"space": Discrete(9, start=5), "value": 3})
+    assert envs.reset().observation.tolist() == [3]
+    assert [envs.step(np.array([action])).reward[0] for action in range(3)] == [-1, 0, 1]
+
+
+@pytest.mark.parametrize(("shape", "form"), [((5, 4), (1, 5, 4)), ((5, 4, 3), (3, 5, 4))])
+def test_pictures_are_channels_first(shape: tuple[int, ...], form: tuple[int, ...]) -> None:
+    envs = make("Odd-v0", env_kwargs={"space": Box(0, 255, shape, np.uint8)})
+    observation = envs.reset().observation
+    assert (observation.shape, observation.dtype) == ((1, *form), np.uint8)
+    row, column, channel = 2, 1, form[0] - 1
+    assert observation[0, channel, row, column] == (row * 4 + column) * form[0] + channel
+
+
+def test_other_boxes_are_flattened_and_what_is_not_a_number_is_passed_on() -> None:
+    observation = make("Odd-v0", env_kwargs={"value": np.nan}).reset().observation
+    assert (observation.shape, observation.dtype) == ((1, 6), np.float32)
+    assert np.isnan(observation).all()
+
+
+def test_pictures_for_people_are_made_only_when_announced() -> None:
+    envs = make("CartPole-v1", render=True)
+    envs.reset()
+    assert envs.render(0).shape == (400, 600, 3)
+    envs.close()
+    envs = make("CartPole-v1")
+    envs.reset()
+    with pytest.raises(ValueError, match="not made with render=True"):
+        envs.render(0)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"env": "Pendulum-v1"}, "--env Pendulum-v1: its actions are Box.*; they must be Discrete"),
+        ({"env": "Blackjack-v1"}, "its observations are Tuple.*; they must be a Box or Discrete"),
+        ({"env": "Odd-v0", "env_kwargs": {"space": Dict(a=Discrete(2))}}, "its observations are Dict"),
+        ({"env": "CartPole-v1", "env_kwargs": {"wheels": 4}}, "CartPole-v1 cannot be made like.*wheels"),
+        ({"env": "CartPole-v1", "model": "nature"}, "--model nature takes pictures, and CartPole-v1"),
+        ({"env": "CartPole-v1", "frame_size": 84}, "--frame-size is a setting of Atari games"),
+        ({"env": "FrozenLake-v1"}, "FrozenLake-v1 only numbers its states"),
+        (
+            {"env": "Odd-v0", "model": "mlp", "env_kwargs": {"space": Box(0, 255, (9, 9, 3), np.uint8)}},
+            "--model mlp takes vectors; for the pictures of Odd-v0 take --model a3c-lstm, a3c-small",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        resolve_env(Config().replace(**values))
+    assert "\n" not in str(caught.value)
+
+
+def test_f36_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise gymnasium.error.DependencyNotInstalled('no Box2D,\nrun `pip install "gymnasium[box2d]"`')
+
+    monkeypatch.setattr(gymnasium, "make", broken)
+    message = r'LunarLander-v3 needs a package that is missing: .* run `pip install "gymnasium\[box2d\]"`'
+    with pytest.raises(UsageError, match=message):
+        GymEnvironment(Config().replace(env="LunarLander-v3").env, seed=0)
+
+
+def test_an_environment_that_cannot_be_drawn_is_refused_when_drawing_is_asked_for() -> None:
+    with pytest.raises(UsageError, match="Odd-v0 cannot be drawn"):
+        make("Odd-v0", render=True)

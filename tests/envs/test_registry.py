@@ -1,0 +1,110 @@
+"""From ids to settings."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import gymnasium
+import pytest
+
+from a3c.config import Config, EnvConfig
+from a3c.envs.registry import find, is_atari, resolve_env
+from a3c.errors import UsageError
+
+ATARI_IDS = [env_id for env_id, registration in gymnasium.registry.items() if is_atari(registration)]
+
+
+def resolve(env: str, **values: Any) -> Config:
+    return resolve_env(Config().replace(env=env, **values))
+
+
+def test_every_registered_atari_id_is_resolved() -> None:
+    assert len(ATARI_IDS) == 352
+    for env_id in ATARI_IDS:
+        config = resolve(env_id)
+        assert resolve_env(config) == config
+        assert config.env.frame_skip == (4 if "NoFrameskip" in env_id else None)
+
+
+def test_settings_left_open_suit_the_model_and_the_protocol() -> None:
+    def atari(config: Config) -> tuple[Any, ...]:
+        env = config.env
+        return config.learn.model, env.frame_size, env.frame_stack, env.crop, env.reward_clip
+
+    assert atari(resolve("Breakout-v0")) == ("a3c-lstm", 80, 1, True, 1.0)
+    assert atari(resolve("Breakout-v0", model="a3c-small")) == ("a3c-small", 84, 4, False, 1.0)
+    assert atari(resolve("ALE/Pong-v5", protocol="machado", model="nature")) == ("nature", 84, 4, False, 0.0)
+    given = {"frame_size": 64, "frame_stack": 2, "crop": False, "reward_clip": 0.0}
+    assert atari(resolve("Pong-v4", **given)) == ("a3c-lstm", 64, 2, False, 0.0)
+
+
+def test_other_environments_keep_nothing_of_atari() -> None:
+    config = resolve("CartPole-v1")
+    assert config.learn.model == "mlp"
+    assert config.env == EnvConfig(env="CartPole-v1", reward_clip=0.0)
+    assert resolve_env(config) == config
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        ("Braekout-v0", "--env Braekout-v0: no such environment; did you mean Breakout-v0, Breakout-v4"),
+        ("pong-v5", "did you mean .*ALE/Pong-v5"),
+        ("CartPole", "did you mean CartPole-v"),
+        ("PongDeterministic-v4", "no longer registered.* --env PongNoFrameskip-v4 --frame-skip 4$"),
+        ("PongDeterministic-v0", "no longer registered.* --env PongNoFrameskip-v0 --frame-skip 4$"),
+        ("SpaceInvadersDeterministic-v4", "--env SpaceInvadersNoFrameskip-v4 --frame-skip 3$"),
+        ("NoGameDeterministic-v4", "no such environment"),
+        ("Pong-ram-v0", r"memory \(-ram\) are not supported; for its pictures take --env Pong-v0$"),
+        ("Pong-ramNoFrameskip-v4", "take --env PongNoFrameskip-v4$"),
+        ("xyzzy", "--env xyzzy: no such environment$"),
+        ("no_such_module:Pong-v0", "the module cannot be imported: No module named 'no_such_module'"),
+        ("$(touch y)", r"--env '\$\(touch y\)': not an environment id"),
+        ("../../x\n", "not an environment id"),
+    ],
+)
+def test_f36_an_unknown_environment_is_refused_with_advice(env: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        resolve(env)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_id_may_name_the_module_that_registers_it() -> None:
+    assert find("ale_py:ALE/Pong-v5") is gymnasium.registry["ALE/Pong-v5"]
+
+
+def test_a_renamed_environment_is_taken_under_its_new_name(caplog: pytest.LogCaptureFixture) -> None:
+    gone = "Taxi-v3" not in gymnasium.registry
+    caplog.set_level(logging.WARNING)
+    with pytest.raises(UsageError, match="Taxi-v4 only numbers" if gone else "Taxi-v3 only numbers"):
+        resolve("Taxi-v3")
+    assert ("Taxi-v3 is called Taxi-v4 now" in caplog.text) == gone
+
+
+@pytest.mark.parametrize(
+    ("env", "values", "message"),
+    [
+        ("Breakout-v0", {"frame_skip": 4}, "--frame-skip 4: Breakout-v0 skips 2 to 4 frames a step itself"),
+        ("ALE/Pong-v5", {"frame_skip": 2}, "--frame-skip 2: ALE/Pong-v5 skips 4 frames a step itself"),
+        ("Pong-v0", {"model": "mlp"}, "--model mlp takes vectors; for the pictures of Pong-v0"),
+        ("Pong-v0", {"env_kwargs": {"game": "combat"}}, "--env-kwargs game: not a setting of Atari games"),
+        ("Pong-v0", {"env_kwargs": {"obs_type": "ram"}}, "--env-kwargs obs_type: not a setting"),
+        ("Pong-v0", {"env_kwargs": {"frameskip": 0}}, "frameskip=0: must be a number of frames"),
+        ("Pong-v0", {"env_kwargs": {"frameskip": True}}, "frameskip=True: must be"),
+        ("Pong-v0", {"env_kwargs": {"frameskip": [3, 3]}}, r"frameskip=\[3, 3\]: must be"),
+        ("Pong-v0", {"env_kwargs": {"repeat_action_probability": 1}}, "must be from 0 to below 1"),
+        ("Pong-v0", {"env_kwargs": {"max_num_frames_per_episode": 0}}, "without a cap some games never end"),
+        ("Pong-v0", {"env_kwargs": {"full_action_space": 1}}, "must be true or false"),
+        ("Pong-v0", {"env_kwargs": {"mode": "hard"}}, "mode=hard: must be the number of a mode"),
+    ],
+)
+def test_contradictions_are_refused(env: str, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        resolve(env, **values)
+
+
+def test_the_emulators_settings_are_joined_with_the_ids() -> None:
+    config = resolve("ALE/Pong-v5", env_kwargs={"frameskip": 1})
+    assert config.env.frame_skip == 4
+    assert resolve("ALE/Pong-v5", env_kwargs={"frameskip": [2, 6]}).env.frame_skip is None
