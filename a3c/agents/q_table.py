@@ -263,19 +263,19 @@ def sweep(
     """
     if len(steps.actions) > 1:
         q = q.copy()
-    flat, lessons = q.reshape(-1), []
+    flat, updates = q.reshape(-1), []
     for t in reversed(range(len(steps.actions))):
         b = np.flatnonzero(steps.learn[t])
         if not len(b):
             continue
         cells = steps.states[t, b] * q.shape[1] + steps.actions[t, b]
-        lesson = mean_by_cell(cells, target(q, t, b) - flat[cells])
+        update = mean_by_cell(cells, target(q, t, b) - flat[cells])
         if len(steps.actions) > 1:
-            flat[lesson.cells] += lr * lesson.errors
-        lessons.append(lesson)
-    if len(lessons) < 2:
-        return lessons[0] if lessons else NO_ERRORS
-    cells, total, _ = group(*(np.concatenate(part) for part in zip(*lessons, strict=True)))
+            flat[update.cells] += lr * update.errors
+        updates.append(update)
+    if len(updates) < 2:
+        return updates[0] if updates else NO_ERRORS
+    cells, total, _ = group(*(np.concatenate(part) for part in zip(*updates, strict=True)))
     return Errors(cells, total.astype(np.float32))
 
 
