@@ -1,0 +1,150 @@
+"""Time to a score: how long a training takes until its weights play that well.
+
+    python -m benchmarks.learning --name pong-fast --score 18 --max-time 12m -- --preset pong-fast
+
+For each seed, one after the other: trains with run.py without evaluations, with a checkpoint every
+`--checkpoint-every`; then plays `--games` whole, unclipped games (fixed seeds, sampled actions) with the
+checkpoints, oldest first. The time to the score is the wall time since the run's start at which the first
+checkpoint was written whose mean reaches it, and whose mean over as many games with other seeds does too.
+All seeds are reported, also those that did not get there. Writes learning-NAME.json and .csv to
+benchmarks/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from a3c.checkpoint import entries
+from a3c.envs import make_env
+from benchmarks.common import RESULTS, ROOT, keep, machine, table
+from evaluators.episodes import evaluate
+from evaluators.trained import find_trained, rebuild
+
+FIRST_SEED, OTHER_SEED = 10_000, 20_000
+
+
+def train(run_dir: Path, seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Trains to the end; returns the rows of its metrics."""
+    flags = ["--run-dir", str(run_dir), "--seed", str(seed), "--max-time", options.max_time, "--eval-every", "0",
+             "--checkpoint-every", options.checkpoint_every, "--keep-checkpoints", "1000"]  # fmt: skip
+    subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *flags, *options.flags], check=True, stdout=subprocess.DEVNULL
+    )
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def score(path: Path, first_seed: int, games: int) -> list[float]:
+    """Scores of whole games played with a checkpoint."""
+    seeds = tuple(range(first_seed, first_seed + games))
+    agent = rebuild(find_trained(str(path)), "", first_seed, "cpu", greedy=False)
+    envs = make_env(agent.config.env, seeds, training=False)
+    return evaluate(agent.policy, envs, seeds).scores
+
+
+def curve(run_dir: Path, options: argparse.Namespace, hopeful_from: int) -> list[dict[str, Any]]:
+    """Scores of the checkpoints, oldest first, up to the one that reaches the score for sure."""
+    points = []
+    for entry in entries(run_dir):
+        if entry.step < hopeful_from:
+            continue
+        state = find_trained(str(entry.path)).checkpoint.state
+        scores = score(entry.path, FIRST_SEED, options.games)
+        point = {"env_steps": entry.step, "wall_s": state["elapsed_s"], "mean": statistics.fmean(scores),
+                 "std": statistics.stdev(scores)}  # fmt: skip
+        if point["mean"] >= options.score:
+            point["recheck_mean"] = statistics.fmean(score(entry.path, OTHER_SEED, options.games))
+        points.append(point)
+        print(point, flush=True)
+        if point.get("recheck_mean", float("-inf")) >= options.score:
+            break
+    return points
+
+
+def hopeful(rows: list[dict[str, Any]], score: float, margin: float) -> int:
+    """The step from which checkpoints are worth playing: training games come within `margin` of the score."""
+    near = [
+        r["env_steps"] for r in rows if r["kind"] == "train" and (r["mean_return"] or -1e9) >= score - margin
+    ]
+    return min(near, default=rows[-1]["env_steps"])
+
+
+def learn(seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """One seed, trained and judged."""
+    with tempfile.TemporaryDirectory() as folder:
+        run_dir = Path(folder, "run")
+        rows = train(run_dir, seed, options)
+        points = curve(run_dir, options, hopeful(rows, options.score, options.margin))
+        config = json.loads((run_dir / "config.json").read_text())["settings"]
+    reached = [p for p in points if p.get("recheck_mean", float("-inf")) >= options.score]
+    training = [
+        {key: r[key] for key in ("env_steps", "wall_s", "mean_return", "steps_per_second")}
+        for r in rows
+        if r["kind"] == "train"
+    ]
+    return {
+        "seed": seed,
+        "wall_s": reached[0]["wall_s"] if reached else None,
+        "env_steps": reached[0]["env_steps"] if reached else None,
+        "checkpoints": points,
+        "training": training,
+        "settings": config,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--score", type=float, required=True)
+    parser.add_argument(
+        "--margin", type=float, default=4.0, help="training return below the score to begin at"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--games", type=int, default=30)
+    parser.add_argument("--max-time", default="12m")
+    parser.add_argument("--checkpoint-every", default="15s")
+    parser.add_argument("flags", nargs="*", help="after --: flags for run.py")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    where = machine()
+    runs = []
+    for seed in options.seeds:
+        runs.append(learn(seed, options))
+        print(f"seed {seed}: {runs[-1]['wall_s']} s, {runs[-1]['env_steps']} steps", flush=True)
+    times = sorted(r["wall_s"] if r["wall_s"] is not None else float("inf") for r in runs)
+    median_s = statistics.median_low(times)
+    result = {"machine": where, "score": options.score, "games": options.games,
+              "median_s": median_s if median_s < float("inf") else None, "runs": runs}  # fmt: skip
+    print(
+        table(
+            [
+                ["seed", "seconds", "steps"],
+                *([r["seed"], str(r["wall_s"]), str(r["env_steps"])] for r in runs),
+            ]
+        )
+    )
+    path = keep(f"learning-{options.name}", result)
+    with (RESULTS / f"learning-{options.name}.csv").open("w") as file:
+        writer = csv.writer(file)
+        writer.writerow(["seed", "env_steps", "wall_s", "mean_return"])
+        writer.writerows(
+            [r["seed"], p["env_steps"], f"{p['wall_s']:.1f}", p["mean_return"]]
+            for r in runs
+            for p in r["training"]
+        )
+    print(f"median {result['median_s']} s; kept in {path}")
+
+
+if __name__ == "__main__":
+    main()
