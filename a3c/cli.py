@@ -34,6 +34,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "run": Command("train agents; also python run.py", "a3c.cli", "run"),
     "eval": Command("score, show or film a trained agent; also python eval.py", "evaluators.command", "main"),
+    "levels": Command("rank levels of the frozen lake by difficulty", "evaluators.levels", "main"),
     "status": Command("show a run from another shell", "a3c.status", "status"),
     "stop": Command("stop a run, with a last checkpoint", "a3c.status", "stop"),
     "presets": Command("list the named settings, or show one", "a3c.cli", "show_presets"),

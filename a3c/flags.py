@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from a3c.config import Config, Setting, settings
 from a3c.errors import UsageError
-from a3c.values import did_you_mean
+from a3c.values import did_you_mean, parse_whole
 
 TITLES = {
     "env": "environment",
@@ -52,6 +52,31 @@ class Parser(argparse.ArgumentParser):
             known = [flag.lstrip("-") for flag in self._option_string_actions]
             return [f"--{name}: no such flag{did_you_mean(name, known, '--')}" for name in names]
         return [f"{word}: a flag must come before it; see --help" for word in unknown]
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """The type of a flag that takes a whole number within bounds."""
+
+    def parse_number(text: str) -> int:
+        value = parse_whole(text)
+        if not low <= value <= high:
+            raise ValueError(f"{value} is not from {low} to {high}")
+        return value
+
+    return flag_value(parse_number)
+
+
+def flag_value(parse_text: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The type of a flag whose text `parse_text` reads: argparse shows only the words of its own kind of
+    error."""
+
+    def convert(text: str) -> Any:
+        try:
+            return parse_text(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text}: {error}") from error
+
+    return convert
 
 
 def _flag_help(s: Setting) -> str:

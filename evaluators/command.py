@@ -5,8 +5,7 @@ Reading the command line imports the standard library only, so that `--help` is 
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from typing import Any
 from a3c.cli import program
 from a3c.config import RUNS_FOLDER
 from a3c.errors import EXIT_OK
-from a3c.flags import Parser
-from a3c.values import parse_bool, parse_whole
+from a3c.flags import Parser, flag_value, whole_number
+from a3c.values import parse_bool
 
 NUM_EPISODES, NUM_SHOWN = 30, 1
 MAX_EPISODES, MAX_SEED = 10_000, 2**31 - 1
@@ -60,7 +59,7 @@ def parse(argv: Sequence[str]) -> Options:
         "Scores what was trained: whole games, unclipped, all lives. Without flags, it takes the best "
         f"checkpoint of the newest run under {RUNS_FOLDER}/ and rebuilds everything from it.",
     )
-    switch: dict[str, Any] = {"nargs": "?", "const": True, "type": _typed(parse_bool)}
+    switch: dict[str, Any] = {"nargs": "?", "const": True, "type": flag_value(parse_bool)}
     switch["metavar"] = "True|False"
     add = parser.add_argument
     add("--env", metavar="ID", help="environment to play in [default: the one it was trained in]")
@@ -70,39 +69,17 @@ def parse(argv: Sequence[str]) -> Options:
     )  # fmt: skip
     add("--run-dir", metavar="DIR", help="the run [default: the one with the youngest checkpoint]")
     add(
-        "--num-episodes", "--num-episode", metavar="N", type=_whole(1, MAX_EPISODES),
+        "--num-episodes", "--num-episode", metavar="N", type=whole_number(1, MAX_EPISODES),
         help=f"games [default {NUM_EPISODES}; {NUM_SHOWN} with --render or --video]",
     )  # fmt: skip
     add("--render", **switch, help="show the games in a window, one after another; q closes it")
     add("--video", metavar="FILE", type=Path, help="film the games, one after another: .mp4 or .gif")
-    add("--gpu-id", "--gpu-ids", metavar="ID", type=_whole(-1, 1023), help="GPU [default -1: the CPU]")
+    add("--gpu-id", "--gpu-ids", metavar="ID", type=whole_number(-1, 1023), help="GPU [default -1: the CPU]")
     add(
-        "--seed", metavar="N", type=_whole(0, MAX_SEED - MAX_EPISODES),
+        "--seed", metavar="N", type=whole_number(0, MAX_SEED - MAX_EPISODES),
         help="seed of the first game; the others follow [default 1]",
     )  # fmt: skip
     add("--greedy", **switch, help="take the likeliest action instead of sampling from the policy")
     add("--json", metavar="FILE", type=Path, help="write the result to this file")
     given = {name: value for name, value in vars(parser.parse(argv)).items() if value is not None}
     return Options(**given)
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse_number(text: str) -> int:
-        value = parse_whole(text)
-        if not low <= value <= high:
-            raise ValueError(f"{value} is not from {low} to {high}")
-        return value
-
-    return _typed(parse_number)
-
-
-def _typed(parse_text: Callable[[str], Any]) -> Callable[[str], Any]:
-    """argparse shows only the words of its own kind of error."""
-
-    def convert(text: str) -> Any:
-        try:
-            return parse_text(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f"{text}: {error}") from error
-
-    return convert

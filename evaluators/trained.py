@@ -60,7 +60,9 @@ class Trained:
 # Finding
 
 
-def find_trained(which: str = "", run_dir: str = "", env: str = "", root: Path = RUNS_FOLDER) -> Trained:
+def find_trained(
+    which: str = "", run_dir: str = "", env: str = "", root: Path = RUNS_FOLDER, flag: str = "--checkpoint"
+) -> Trained:
     """The checkpoint that the flags mean.
 
     Args:
@@ -68,6 +70,7 @@ def find_trained(which: str = "", run_dir: str = "", env: str = "", root: Path =
         run_dir: the run, where `which` is no path; empty: the newest under `root`.
         env: restricts the newest run to this environment; empty: any.
         root: where runs are.
+        flag: what `which` was given with, for messages.
 
     Raises:
         UsageError: there is no such run.
@@ -77,8 +80,8 @@ def find_trained(which: str = "", run_dir: str = "", env: str = "", root: Path =
     if which in ("", BEST, NEWEST):
         return _choose(_existing(run_dir, "--run-dir") if run_dir else _newest_run(root, env), which)
     if run_dir:
-        raise UsageError(f"--checkpoint {which} is a path, and --run-dir names a run; give only one of them")
-    path = _existing(which, "--checkpoint")
+        raise UsageError(f"{flag} {which} is a path, and --run-dir names a run; give only one of them")
+    path = _existing(which, flag)
     if _is_run(path):
         return _choose(path, "")
     return Trained(path, read_checkpoint(path), "named")
