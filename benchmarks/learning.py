@@ -33,7 +33,7 @@ from evaluators.trained import find_trained, rebuild
 FIRST_SEED, OTHER_SEED = 10_000, 20_000
 
 
-def train(run_dir: Path, seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
+def train(run_dir: Path, seed: int, options: argparse.Namespace) -> list[Any]:
     """Trains to the end; returns the rows of its metrics."""
     flags = ["--run-dir", str(run_dir), "--seed", str(seed), "--max-time", options.max_time, "--eval-every", "0",
              "--checkpoint-every", options.checkpoint_every, "--keep-checkpoints", "1000"]  # fmt: skip
