@@ -31,7 +31,7 @@ def make_env(config: EnvConfig, seeds: Sequence[int], *, training: bool, render:
         environments = [AtariGame(settings, seed, training) for seed in seeds]
     else:
         environments = [GymEnvironment(config, seed, render) for seed in seeds]
-    return Batch(environments)
+    return Batch.of(environments)
 
 
 __all__ = ["EnvBatch", "make_env", "resolve_env"]

@@ -1,7 +1,7 @@
 """Atari games, played by calling the emulator directly.
 
 Gymnasium's environment reads the colour screen after every frame, and its wrappers copy it several times.
-Here the gray screen is read twice a step, and one small picture is made of it.
+Here the screen is read twice a step, in the console's own colours, and one small picture is made of it.
 """
 
 from __future__ import annotations

@@ -138,10 +138,7 @@ class _Lane:
 class Batch:
     """An `EnvBatch` over any environments of one kind."""
 
-    def __init__(self, environments: Sequence[Environment]) -> None:
-        self._setup([_Lane(env, index) for index, env in enumerate(environments)])
-
-    def _setup(self, lanes: list[_Lane]) -> None:
+    def __init__(self, lanes: Sequence[_Lane]) -> None:
         self._lanes = lanes
         self.spec = lanes[0].env.spec
         self.size = len(lanes)
@@ -153,6 +150,11 @@ class Batch:
             first=np.zeros(self.size, bool),
             last=np.zeros(self.size, bool),
         )
+
+    @classmethod
+    def of(cls, environments: Iterable[Environment]) -> Batch:
+        """Each environment becomes a row of the batch."""
+        return cls([_Lane(env, index) for index, env in enumerate(environments)])
 
     @property
     def frames(self) -> int:
@@ -189,9 +191,7 @@ class Batch:
         last[i] = transition.last
 
     def select(self, indices: Iterable[int]) -> Batch:
-        chosen = Batch.__new__(Batch)
-        chosen._setup([self._lanes[i] for i in indices])
-        return chosen
+        return Batch([self._lanes[i] for i in indices])
 
     def pop_episodes(self) -> list[EpisodeStats]:
         episodes = [episode for lane in self._lanes for episode in lane.finished]

@@ -41,7 +41,7 @@ class Corridor:
 
 
 def test_each_environment_has_episodes_of_its_own() -> None:
-    batch = Batch([Corridor(2), Corridor(3)])
+    batch = Batch.of([Corridor(2), Corridor(3)])
     actions = np.zeros(2, np.int64)
     log = [batch.reset()]
     rows = [np.stack([log[0].observation[:, 0], log[0].first, log[0].last, log[0].reward, log[0].discount])]
@@ -60,7 +60,7 @@ def test_each_environment_has_episodes_of_its_own() -> None:
 
 
 def test_a_step_cap_truncates_and_a_true_end_at_the_same_step_wins() -> None:
-    batch = Batch([Corridor(9, step_cap=3), Corridor(3, step_cap=3)])
+    batch = Batch.of([Corridor(9, step_cap=3), Corridor(3, step_cap=3)])
     batch.reset()
     for _ in range(3):
         step = batch.step(np.zeros(2, np.int64))
@@ -70,7 +70,7 @@ def test_a_step_cap_truncates_and_a_true_end_at_the_same_step_wins() -> None:
 
 
 def test_a_reset_drops_running_episodes() -> None:
-    batch = Batch([Corridor(2)])
+    batch = Batch.of([Corridor(2)])
     batch.reset()
     batch.step(np.zeros(1, np.int64))
     assert batch.reset().first.all()
@@ -81,7 +81,7 @@ def test_a_reset_drops_running_episodes() -> None:
 
 def test_selected_environments_are_the_same_live_ones() -> None:
     environments = [Corridor(5, seed) for seed in range(3)]
-    batch = Batch(environments)
+    batch = Batch.of(environments)
     batch.reset()
     batch.step(np.zeros(3, np.int64))
     part = batch.select([2, 0])
@@ -97,7 +97,7 @@ def test_selected_environments_are_the_same_live_ones() -> None:
 
 
 def test_f05_a_failure_names_environment_index_seed_and_step() -> None:
-    batch = Batch([Corridor(9), Corridor(9, seed=77, fail_at=4)])
+    batch = Batch.of([Corridor(9), Corridor(9, seed=77, fail_at=4)])
     batch.reset()
     for _ in range(3):
         batch.step(np.zeros(2, np.int64))

@@ -96,4 +96,4 @@ def test_pictures_of_games_are_those_of_the_emulators_own_gray_screens(game: str
 @pytest.mark.slow
 @pytest.mark.parametrize("game", GAMES)
 def test_pictures_of_every_game(game: str) -> None:
-    _check_game(game, steps=1500)
+    _check_game(game, steps=500)
