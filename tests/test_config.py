@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from a3c import config as c
@@ -297,7 +297,11 @@ def configs(draw: st.DrawFn) -> c.Config:
         values["init_from"] = ""
     if not values["max_steps"]:
         values["lr_schedule"] = "constant"
-    return c.Config().replace(**values)
+    if values["workers"]:
+        values["min_workers"] = min(values["min_workers"], values["workers"])
+    config = c.Config().replace(**values)
+    assume(not c.contradictions(config, set()))
+    return config
 
 
 class TestRoundTrip:
