@@ -37,6 +37,7 @@ COMMANDS = {
     "levels": Command("rank levels of the frozen lake by difficulty", "evaluators.levels", "main"),
     "status": Command("show a run from another shell", "a3c.status", "status"),
     "stop": Command("stop a run, with a last checkpoint", "a3c.status", "stop"),
+    "restart-worker": Command("replace one process of a run", "a3c.restart", "restart_worker"),
     "presets": Command("list the named settings, or show one", "a3c.cli", "show_presets"),
     "doctor": Command("check this machine", "a3c.doctor", "doctor"),
 }

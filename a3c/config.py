@@ -147,6 +147,8 @@ def contradictions(config: Config, given: set[str]) -> list[str]:
         found.append("--gpu-ids names a GPU twice")
     if -1 in config.run.gpu_ids:
         found.append("--gpu-ids -1 means CPU and stands alone")
+    if config.run.workers and config.run.min_workers > config.run.workers:
+        found.append(f"--min-workers {config.run.min_workers} is more than --workers {config.run.workers}")
     if config.run.load and config.run.init_from:
         found.append("--load continues a run and --init-from starts one; give only one of them")
     return found

@@ -27,10 +27,13 @@ class ServiceManager:
         # Half the limit; 0 without a watchdog.
         self.interval_s = int(usec) / 2e6 if usec.isdigit() and mine else 0.0
         self._next_alive = 0.0
+        self._is_ready = False
 
     def ready(self) -> None:
-        """The run is healthy."""
-        self._send("READY=1")
+        """The run is healthy; told once."""
+        if not self._is_ready:
+            self._is_ready = True
+            self._send("READY=1")
 
     def alive(self) -> None:
         """The loop goes round; sends at most one message per interval."""
@@ -40,7 +43,8 @@ class ServiceManager:
             self._send("WATCHDOG=1")
 
     def stopping(self) -> None:
-        """The run is about to end."""
+        """The run is about to end, within the time that the service manager grants from now on."""
+        self.ready()  # one that ends before it was ready counts as failed
         self._send("STOPPING=1")
 
     def _send(self, text: str) -> None:

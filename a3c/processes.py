@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from a3c.child import QUIET_SIGNALS, Link
 from a3c.errors import QuorumLost
 from a3c.signals import Signals, held_back, signal_tree
-from a3c.spawning import ChildProcess, Message, ensure_open_files, spawn_child
+from a3c.spawning import ChildProcess, Message, ensure_open_files, spawn_child, trim_log
 from a3c.supervisor import (
     Abandon,
     Action,
@@ -50,6 +50,7 @@ __all__ = [
 ]
 
 _POLL_S = 0.05
+_TRIM_EVERY_S = 60.0
 _DEATH_S = 2.0  # between SIGTERM and SIGKILL, and after SIGKILL, when the run ends
 _SIGNAL_NAMES = {int(s): s.name for s in signal.Signals}
 
@@ -115,6 +116,7 @@ class ProcessGroup:
         roles = {spec.name: spec.role for spec in specs}
         self._supervisor = Supervisor(roles, limits or Limits(), random.Random())
         self._processes: dict[str, ChildProcess] = {}
+        self._trim_at = 0.0
 
     def __enter__(self) -> ProcessGroup:
         return self
@@ -161,6 +163,24 @@ class ProcessGroup:
     def restart(self, name: str) -> None:
         """Ends a child, if it lives, and starts it anew with a fresh budget of failures."""
         self._carry_out(self._supervisor.restart(name, time.monotonic()))
+
+    def renew(self, between: Callable[[], None]) -> None:
+        """Ends every child at once, calls `between` when none of them is left, and starts all anew."""
+        for child in self._processes.values():
+            signal_tree(child.pid, signal.SIGKILL)
+        for child in self._processes.values():
+            child.process.join(_DEATH_S)
+        between()
+        for name in self._specs:
+            self.restart(name)
+
+    def trim_logs(self) -> None:
+        """Keeps the children's logs from growing without end; looks once a minute."""
+        now = time.monotonic()
+        if now >= self._trim_at:
+            self._trim_at = now + _TRIM_EVERY_S
+            for child in self._processes.values():
+                trim_log(child.log_path)
 
     def stop(self, role: str, deadline_s: float, idle: Callable[[], None] = lambda: None) -> list[Event]:
         """Waits for the children of a role, who were told to leave, and ends those that are left at the

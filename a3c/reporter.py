@@ -8,13 +8,11 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import psutil  # type: ignore[import-untyped]
-
 from a3c.live import View
+from a3c.memory import MemoryMeter
 from a3c.processes import ChildStatus, Event
 from a3c.run_directory import RunDirectory
 from a3c.session import Session
@@ -41,6 +39,7 @@ class Reporter:
         self._due = 0.0
         self._message = ""
         self._started = datetime.now().astimezone().isoformat(timespec="seconds")
+        self._memory = MemoryMeter()
         self._evaluation: dict[str, Any] = {}
         self._best = session.saver().best() if session.resumes else None
         self._checkpoint: str | None = None
@@ -49,6 +48,10 @@ class Reporter:
     def last_score(self) -> float | None:
         """Mean score of the newest evaluation of this start."""
         return self._evaluation.get("mean")
+
+    def memory_bytes(self) -> int:
+        """Memory of all processes of the run."""
+        return self._memory.total()
 
     def greet(self) -> None:
         """The first lines: what runs where, and how to stop it."""
@@ -145,7 +148,7 @@ class Reporter:
             "evaluator": self._evaluator(),
             "best_score": (self._best or {}).get("mean"),
             "best_score_steps": (self._best or {}).get("env_steps"),
-            "memory_bytes": memory_bytes(),
+            "memory_bytes": self._memory.total(),
             "checkpoint": self._checkpoint,
             "tensorboard": f"tensorboard --logdir {s.run_dir.parent}",
             "message": self._message or self._run.status_error,
@@ -169,39 +172,33 @@ class Reporter:
         board = self._session.board
         child = self._states.get(f"worker-{row}")
         first, last = self._samples[0], self._samples[-1]
+        pid = child.pid if child else os.getpid()
         return {
             "id": row,
-            "pid": child.pid if child else os.getpid(),
+            "pid": pid,
             "state": child.state if child else "running",
             "restarts": child.restarts if child else 0,
             "steps": int(board.get(row, "env_steps")),
             "device": self._session.device(row),
             "phase": board.phase(row),
             "steps_per_second": (last.steps[row] - first.steps[row]) / seconds,
+            "memory_bytes": self._memory.by_pid().get(pid) if pid else None,
         }
 
     def _evaluator(self) -> dict[str, Any]:
         child = self._states.get("evaluator")
+        pid = child.pid if child else os.getpid()
         return {
-            "pid": child.pid if child else os.getpid(),
+            "pid": pid,
             "state": child.state if child else "running",
             "restarts": child.restarts if child else 0,
             "last_score": self._evaluation.get("mean"),
             "last_score_steps": self._evaluation.get("env_steps"),
             "episodes": self._evaluation.get("n"),
+            "memory_bytes": self._memory.by_pid().get(pid) if pid else None,
         }
 
 
 def ratio(value: float, by: float) -> float | None:
     """`value / by`, None where `by` is 0."""
     return value / by if by else None
-
-
-def memory_bytes() -> int:
-    """Resident memory of this process and its descendants; pages they share count once each."""
-    total = 0
-    family = psutil.Process()
-    for process in (family, *family.children(recursive=True)):
-        with suppress(psutil.Error):
-            total += process.memory_info().rss
-    return total

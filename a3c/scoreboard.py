@@ -55,6 +55,10 @@ class Scoreboard:
         self._table = torch.zeros(workers + 2, len(self.columns), dtype=torch.float64)
         self._cells = self._table.numpy()  # the same memory; numpy is quicker at single cells
 
+    @property
+    def size_bytes(self) -> int:
+        return self._table.nbytes
+
     def share(self) -> Scoreboard:
         """Moves the table into shared memory."""
         self._table.share_memory_()  # type: ignore[no-untyped-call]

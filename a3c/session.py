@@ -58,6 +58,11 @@ class Session:
         """Writes this run's checkpoints."""
         return Saver(self.run_dir, self.config, self.env, self.resumes)
 
+    def share(self) -> None:
+        """Moves the tensors into shared memory, for other processes. Raises StorageError."""
+        self.memory.share()
+        self.board.share()
+
     def elapsed_s(self) -> float:
         """Wall time of the run, over all its starts."""
         return self.elapsed_before_s + time.monotonic() - self.started
@@ -69,12 +74,12 @@ class Session:
 
 
 def open_session(config: Config, run: RunDirectory) -> Session:
-    """Builds the shared state of a run in `run`, or continues the one it holds.
+    """Builds the state of a run in `run`, or continues the one it holds; `Session.share` is still to come.
 
     Raises:
         UsageError: the network does not fit the environment.
         CheckpointError: no checkpoint can be used, or it belongs to something else.
-        StorageError: shared memory is too small.
+        StorageError: the run directory does not allow it.
     """
     clean(run.path)
     env = probe(config)
@@ -94,9 +99,6 @@ def open_session(config: Config, run: RunDirectory) -> Session:
         if run.checkpoint is not None:
             for path in rewind(run.path, run.checkpoint):
                 _log.warning("a checkpoint later than %s is set aside as %s", run.checkpoint.name, path.name)
-    if session.workers:
-        memory.share()
-        board.share()
     return session
 
 

@@ -161,3 +161,15 @@ class RunConfig:
     )
     preset: str = setting("", "named settings; see `a3c presets`; none: no preset")
     grace: float = setting(10.0, "time a graceful stop may take", low=1, kind="duration")
+    on_hup: str = setting(
+        "stop", "what a lost terminal (SIGHUP) does: stop, with a checkpoint, or ignore",
+        choices=("stop", "ignore"),
+    )
+    stall_after: float = setting(
+        60.0, "replace a process that gave no sign of life for this long", low=1, kind="duration"
+    )
+    min_workers: int = setting(1, "end the run when fewer workers than this can be kept running", low=1)
+    max_rss: int = setting(
+        0, "stop, with a checkpoint, when all processes together take more memory, 0 for no limit",
+        low=0, kind="count", unit="bytes",
+    )

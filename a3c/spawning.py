@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import resource
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,7 +23,7 @@ from a3c.signals import held_back
 
 _SPAWN = multiprocessing.get_context("spawn")  # torch adds what its tensors need when it is imported
 _SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "API_KEY")
-_LOG_BYTES = 5_000_000  # a larger log of a child is set aside before the child starts
+_LOG_BYTES = 5_000_000  # a larger log of a child is set aside
 _TAIL_BYTES = 2_000  # of a child's log, shown when it ended without a word
 _READ_BYTES = 1_000_000  # from one pipe in one go, and the longest message
 
@@ -87,7 +88,8 @@ class ChildProcess:
         """The last lines of what it wrote to its log."""
         with suppress(OSError), self.log_path.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
-            file.seek(max(self.log_start, end - _TAIL_BYTES))
+            start = self.log_start if self.log_start <= end else 0  # it was trimmed
+            file.seek(max(start, end - _TAIL_BYTES))
             return file.read(_TAIL_BYTES).decode(errors="replace").strip()
         return ""
 
@@ -128,13 +130,22 @@ def _open_log(path: Path, name: str) -> int:
     """Makes room in a child's log and marks a new start; returns its size. A full disk is borne."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and path.stat().st_size > _LOG_BYTES:
-            path.replace(path.with_suffix(".log.1"))
+        trim_log(path)
         with path.open("a") as file:
             file.write(f"--- {name} starts, {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
             return file.tell()
     except OSError:
         return 0
+
+
+def trim_log(path: Path) -> None:
+    """Sets a large log aside as NAME.log.1, also while a child appends to it: that goes on at its start."""
+    with suppress(OSError):
+        if path.stat().st_size > _LOG_BYTES:
+            try:
+                shutil.copyfile(path, path.with_suffix(".log.1"))
+            finally:  # a full disk may cost the copy: then the room is needed all the more
+                os.truncate(path, 0)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ _FORCED_STOP_S = 5.0
 def status(argv: Sequence[str]) -> int:
     """`a3c status [RUN] [--json | --watch]`."""
     parser = Parser("a3c status", "Shows a run: how far, how fast, how good, and each of its processes.")
-    _add_run(parser)
+    add_run(parser)
     parser.add_argument("--json", action="store_true", help="print status.json, its state checked")
     parser.add_argument("--watch", action="store_true", help="go on showing it, once a second")
     options = parser.parse(argv)
@@ -52,7 +52,7 @@ def status(argv: Sequence[str]) -> int:
 def stop(argv: Sequence[str]) -> int:
     """`a3c stop [RUN] [--force] [--timeout TIME]`."""
     parser = Parser("a3c stop", "Stops a run: it writes a last checkpoint and ends its processes.")
-    _add_run(parser)
+    add_run(parser)
     parser.add_argument("--force", action="store_true", help="when it takes too long, end it all the same")
     parser.add_argument(
         "--timeout", metavar="TIME", default="60s", help="how long the stop may take [default 60s]"
@@ -99,7 +99,8 @@ def checked_status(run_dir: Path) -> dict[str, Any]:
     return found
 
 
-def _add_run(parser: Parser) -> None:
+def add_run(parser: Parser) -> None:
+    """The argument that names a run."""
     text = f"run directory [default: the newest under {RUNS_FOLDER}/]"
     parser.add_argument("run", metavar="RUN", nargs="?", default="", help=text)
 

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from a3c.checkpoint import entries
 from a3c.config import Config, usable_cores
+from a3c.divergence import Guard
 from a3c.errors import EXIT_OK, A3CError
 from a3c.live import make_view
 from a3c.logs import logging_to
 from a3c.notify import ServiceManager
-from a3c.processes import ChildSpec, Event, Link, ProcessGroup, Signals, ensure_open_files
+from a3c.preflight import check_room
+from a3c.processes import ChildSpec, Event, Limits, Link, ProcessGroup, Signals, ensure_open_files
 from a3c.reporter import Reporter
+from a3c.restart import take_requests
 from a3c.run_directory import open_run
 from a3c.saving import Progress
 from a3c.scoreboard import STOP_ALL, STOP_AND_SCORE, STOP_WORKERS
 from a3c.session import Session, open_session
+from a3c.settings import RunConfig
 from a3c.supervisor import EVALUATOR, WORKER, State
 from a3c.worker import Worker, WorkerSpec, run_worker, spent
 
@@ -42,6 +49,13 @@ class InlineEvaluator(Protocol):
     def tick(self) -> bool:
         """Does one piece of what is due; False when there is nothing to do for now."""
         ...
+
+
+class Ending(NamedTuple):
+    """Why a run ends."""
+
+    reason: str
+    complete: bool = True  # it did what it was asked to: then a last score is due
 
 
 AgentState = Callable[[], Mapping[str, Any]]
@@ -66,38 +80,69 @@ def train(config: Config, command: Sequence[str], evaluators: Evaluators, root: 
         open_run(root, config, command) as run,
         closing(make_view(sys.stdout)) as view,
         logging_to(run.path / "logs" / "main.log", view),
-        Signals() as signals,
+        Signals(config.run.on_hup == "ignore") as signals,
     ):
+        faulthandler.register(signal.SIGUSR1)  # shows where it is, as in the children
         session = open_session(config, run)
+        check_room(session)
         reporter = Reporter(session, run, view)
         reporter.greet()
         run_session = train_inline if session.workers == 0 else train_processes
         try:
-            reason = run_session(session, reporter, signals, evaluators)
+            ending = run_session(session, reporter, signals, evaluators)
         except A3CError as error:
             reporter.finish("failed", str(error))
             raise
-        reporter.finish("stopped" if signals.requested else "finished", reason)
+        reporter.finish("finished" if ending.complete else "stopped", ending.reason)
     return EXIT_OK
 
 
-def train_processes(session: Session, reporter: Reporter, signals: Signals, evaluators: Evaluators) -> str:
-    """Workers and the evaluator as processes of their own. Returns why the run ended."""
+def train_processes(
+    session: Session, reporter: Reporter, signals: Signals, evaluators: Evaluators
+) -> Ending:
+    """Workers and the evaluator as processes of their own."""
     ensure_open_files(session.workers + 1)
+    session.share()
+    service, guard = ServiceManager(), Guard(session)
+    take_requests(session.run_dir, ())  # those of an earlier start are void
     with ProcessGroup(
-        children(session, evaluators), lambda: heartbeats(session), _report, session.run_dir / "logs"
+        children(session, evaluators),
+        lambda: heartbeats(session),
+        _report,
+        session.run_dir / "logs",
+        limits(session.config.run),
     ) as group:
-        service = ServiceManager()
         group.start()
-        service.ready()
-        while not (reason := why_stop(session, reporter, signals) or why_done(group)):
+        while not (ending := why_stop(session, reporter, signals) or why_done(group)):
             group.wait(_POLL_S)
             reporter.take(group.poll())
+            if trouble := guard.check():
+                group.renew(partial(guard.roll_back, trouble))
+            for name in take_requests(session.run_dir, group.states()):
+                _log.info("%s is replaced, as asked", name)
+                group.restart(name)
             reporter.refresh(group.states())
-            service.alive()
-        service.stopping()
-        stop(session, reporter, signals, group)
-    return reason
+            group.trim_logs()
+            tell(service, group)
+        stop(session, reporter, signals, group, ending, service)
+    return ending
+
+
+def limits(run: RunConfig) -> Limits:
+    """How patient the supervisor is. A pause of its own counts for less than a child's silence."""
+    return Limits(
+        start_s=max(Limits.start_s, run.stall_after),
+        stall_s=run.stall_after,
+        min_workers=run.min_workers,
+        max_tick_s=min(Limits.max_tick_s, run.stall_after / 4),
+    )
+
+
+def tell(service: ServiceManager, group: ProcessGroup) -> None:
+    """Lets the service manager know that this loop goes round, and at first that all children do."""
+    if all(child.state in (State.RUNNING, State.DONE) for child in group.states().values()):
+        service.ready()
+    service.alive()
 
 
 def children(session: Session, evaluators: Evaluators) -> list[ChildSpec]:
@@ -122,40 +167,55 @@ def heartbeats(session: Session) -> dict[str, tuple[float, str]]:
     return {name: (board.get(row, "heartbeat"), board.phase(row)) for name, row in rows.items()}
 
 
-def why_stop(session: Session, reporter: Reporter, signals: Signals) -> str:
-    """The reason to end the run now, in words; empty to go on."""
+def why_stop(session: Session, reporter: Reporter, signals: Signals) -> Ending | None:
+    """The reason to end the run now; None to go on."""
     run = session.config.run
     if signals.requested:
-        return f"stopped by {signals.requested.name}"
+        return Ending(f"stopped by {signals.requested.name}", complete=False)
+    if run.max_rss and (memory := reporter.memory_bytes()) > run.max_rss:
+        return Ending(
+            f"its processes take {memory / 1e6:.0f} MB and --max-rss is {run.max_rss / 1e6:.0f} MB",
+            complete=False,
+        )
     if run.max_time and time.monotonic() - session.started >= run.max_time:
-        return f"--max-time {run.max_time:g} s is over"
+        return Ending(f"--max-time {run.max_time:g} s is over")
     if (
         run.target_score is not None
         and reporter.last_score is not None
         and reporter.last_score >= run.target_score
     ):
-        return f"score {reporter.last_score:g} reached --target-score {run.target_score:g}"
+        return Ending(f"score {reporter.last_score:g} reached --target-score {run.target_score:g}")
     if spent(session):
-        return f"--max-steps {run.max_steps} is reached"
-    return ""
+        return Ending(f"--max-steps {run.max_steps} is reached")
+    return None
 
 
-def why_done(group: ProcessGroup) -> str:
+def why_done(group: ProcessGroup) -> Ending | None:
     """Set when every worker ended its work by itself."""
     states = [child.state for child in group.states().values() if child.role == WORKER]
-    return "all workers are done" if all(state is State.DONE for state in states) else ""
+    return Ending("all workers are done") if all(state is State.DONE for state in states) else None
 
 
-def stop(session: Session, reporter: Reporter, signals: Signals, group: ProcessGroup) -> None:
+def stop(
+    session: Session,
+    reporter: Reporter,
+    signals: Signals,
+    group: ProcessGroup,
+    ending: Ending,
+    service: ServiceManager,
+) -> None:
     """Ends the workers, then the evaluator, which writes the last checkpoint; if it does not, this does."""
     board, grace = session.board, session.config.run.grace
 
     def idle() -> None:
         reporter.refresh(group.states(), "stopping")
+        service.alive()
 
+    if not ending.complete:
+        service.stopping()  # a last score may take longer than a service manager waits for an end
     board.stop = STOP_WORKERS
     reporter.take(group.stop(WORKER, grace / 2, idle))
-    if not signals.requested:
+    if ending.complete:
         board.stop = STOP_AND_SCORE
         deadline = time.monotonic() + _LAST_SCORE_S
         while group.states()["evaluator"].state in (State.STARTING, State.RUNNING):
@@ -164,6 +224,7 @@ def stop(session: Session, reporter: Reporter, signals: Signals, group: ProcessG
             group.wait(_POLL_S)
             reporter.take(group.poll())
             idle()
+        service.stopping()
     board.stop = STOP_ALL
     reporter.take(group.stop(EVALUATOR, grace / 2, idle))
     save_if_missing(session, reporter)
@@ -182,9 +243,9 @@ def save_if_missing(session: Session, reporter: Reporter) -> None:
     reporter.take([Event("main", "checkpoint", {"name": path.name})])
 
 
-def train_inline(session: Session, reporter: Reporter, signals: Signals, evaluators: Evaluators) -> str:
+def train_inline(session: Session, reporter: Reporter, signals: Signals, evaluators: Evaluators) -> Ending:
     """The same worker and evaluator, in turns, in this process: bit-reproducible for a given seed."""
-    link = InlineLink()
+    link, service, guard = InlineLink(), ServiceManager(), Guard(session, every_s=0.0)
     worker = Worker(WorkerSpec(session, 0, 0), link)
     if session.agent_state:
         worker.agent.set_state(session.agent_state)
@@ -195,16 +256,23 @@ def train_inline(session: Session, reporter: Reporter, signals: Signals, evaluat
             reporter.refresh({})
         reporter.take(link.pop_events())
         reporter.refresh({})
+        service.alive()
 
-    while not (reason := why_stop(session, reporter, signals)):
+    service.ready()
+    while not (ending := why_stop(session, reporter, signals)):
         worker.step()
+        if trouble := guard.check():
+            guard.roll_back(trouble)
         share_turns()
     worker.close()
     while not evaluator.finished:
-        session.board.stop = STOP_ALL if signals.requested else STOP_AND_SCORE
+        scoring = ending.complete and not signals.requested
+        if not scoring:
+            service.stopping()
+        session.board.stop = STOP_AND_SCORE if scoring else STOP_ALL
         share_turns()
     save_if_missing(session, reporter)
-    return reason
+    return ending
 
 
 class InlineLink:

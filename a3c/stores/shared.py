@@ -57,6 +57,11 @@ class StoreMemory:
             ) from error
         return self
 
+    @property
+    def size_bytes(self) -> int:
+        """Of all tensors together."""
+        return sum(tensor.nbytes for tensor in (self.weights, *self.optimizer.values()))
+
     def parameters(self) -> Parameters:
         """The weights by name."""
         return Parameters(self.shapes, self.weights)
