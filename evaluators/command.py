@@ -6,7 +6,6 @@ Reading the command line imports the standard library only, so that `--help` is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +14,9 @@ from a3c.config import RUNS_FOLDER
 from a3c.errors import EXIT_OK
 from a3c.flags import Parser, flag_value, whole_number
 from a3c.values import parse_bool
+from evaluators.options import NUM_EPISODES, NUM_SHOWN, Options
 
-NUM_EPISODES, NUM_SHOWN = 30, 1
 MAX_EPISODES, MAX_SEED = 10_000, 2**31 - 1
-
-
-@dataclass(frozen=True)
-class Options:
-    """What was asked for on the command line."""
-
-    env: str = ""  # empty: the one it was trained in
-    checkpoint: str = ""  # "best", "newest" or a path; empty: best, else newest
-    run_dir: str = ""
-    num_episodes: int | None = None
-    render: bool = False
-    video: Path | None = None
-    gpu_id: int = -1
-    seed: int = 1
-    greedy: bool = False
-    json: Path | None = None
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """One per game."""
-        count = self.num_episodes or (NUM_SHOWN if self.render or self.video else NUM_EPISODES)
-        return tuple(range(self.seed, self.seed + count))
 
 
 def main(argv: Sequence[str]) -> int:

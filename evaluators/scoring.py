@@ -15,8 +15,8 @@ from a3c.config import usable_cores
 from a3c.envs import make_env
 from a3c.errors import UsageError
 from a3c.records import write_json
-from evaluators.command import Options
 from evaluators.episodes import Games, Played, play
+from evaluators.options import Options
 from evaluators.report import make_report, table
 from evaluators.trained import Rebuilt, Trained, find_trained, rebuild
 from evaluators.video import check_format
