@@ -24,14 +24,28 @@ def make_env(config: EnvConfig, seeds: Sequence[int], *, training: bool, render:
     Raises:
         UsageError: the environment cannot be made like this.
     """
+    mode = "rgb_array" if render else None
+    return Batch.of(make_environment(config, seed, training=training, render_mode=mode) for seed in seeds)
+
+
+def make_environment(
+    config: EnvConfig, seed: int, *, training: bool = False, render_mode: str | None = None
+) -> Environment:
+    """A single environment: what `make_env` makes batches of.
+
+    Args:
+        config: which environment.
+        seed: of its episodes.
+        training: as for `make_env`.
+        render_mode: "rgb_array" or "ansi", where `render` or `text` will be asked for; Atari needs none.
+
+    Raises:
+        UsageError: the environment cannot be made like this.
+    """
     registration = find(config.env)
-    environments: list[Environment]
     if is_atari(registration):
-        settings = AtariSettings.resolve(config, registration.kwargs)
-        environments = [AtariGame(settings, seed, training) for seed in seeds]
-    else:
-        environments = [GymEnvironment(config, seed, render) for seed in seeds]
-    return Batch.of(environments)
+        return AtariGame(AtariSettings.resolve(config, registration.kwargs), seed, training)
+    return GymEnvironment(config, seed, render_mode)
 
 
-__all__ = ["EnvBatch", "make_env", "resolve_env"]
+__all__ = ["EnvBatch", "Environment", "make_env", "make_environment", "resolve_env"]

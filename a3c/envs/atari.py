@@ -145,6 +145,14 @@ class AtariGame:
     def render(self) -> np.ndarray:
         return self._emulator.getScreenRGB()
 
+    def text(self) -> str:
+        """Nothing: Atari games are pictures."""
+        return ""
+
+    def details(self) -> str:
+        """The lives that are left, in games that count them."""
+        return f"lives {self._lives}" if self._lives else ""
+
     def close(self) -> None:
         """The emulator goes with this object."""
 

@@ -48,6 +48,14 @@ class Environment(Protocol):
         """The picture a person would see, [H, W, 3] uint8."""
         ...
 
+    def text(self) -> str:
+        """The same in letters, with the colours of a terminal; empty where there is no such thing."""
+        ...
+
+    def details(self) -> str:
+        """What a player wants to know beside the score; often nothing."""
+        ...
+
     def close(self) -> None: ...
 
 

@@ -21,13 +21,18 @@ class GymEnvironment:
     Observations: a vector [n] float32 of a Box, flattened; a picture [C, H, W] uint8 of a Box of uint8
     [H, W] or [H, W, C]; a state's number [] int64 of a Discrete space. Time limits are Gymnasium's own.
 
+    Args:
+        config: which environment.
+        seed: of all its episodes.
+        render_mode: "rgb_array" for `render`, "ansi" for `text`, or None.
+
     Raises:
         UsageError: it cannot be built as configured, or its spaces are of another kind.
     """
 
-    def __init__(self, config: EnvConfig, seed: int, render: bool = False) -> None:
+    def __init__(self, config: EnvConfig, seed: int, render_mode: str | None = None) -> None:
         self.seed = seed
-        self._env = _make(config, render)
+        self._env = _make(config, render_mode)
         self._first_seed: int | None = seed  # Gymnasium is seeded by the first reset, for all episodes
         self.spec = _describe(self._env, config.env)
         self._first_action = int(getattr(self._env.action_space, "start", 0))
@@ -61,19 +66,26 @@ class GymEnvironment:
             self.observation[:] = np.reshape(observation, -1)
 
     def render(self) -> np.ndarray:
-        if self._env.render_mode is None:
+        if self._env.render_mode != "rgb_array":
             raise ValueError(f"{self.spec.env_id} was not made with render=True")
         try:
             return np.asarray(self._env.render())
         except gymnasium.error.DependencyNotInstalled as error:
             raise UsageError(f"{self.spec.env_id} cannot be drawn: {_one_line(error)}") from error
 
+    def text(self) -> str:
+        """The game in letters, with the colours of a terminal; empty unless it was made with "ansi"."""
+        return str(self._env.render()) if self._env.render_mode == "ansi" else ""
+
+    def details(self) -> str:
+        """What a player wants to know beside the score: the level, where there are levels."""
+        return str(getattr(self._env.unwrapped, "level", ""))
+
     def close(self) -> None:
         self._env.close()
 
 
-def _make(config: EnvConfig, render: bool) -> gymnasium.Env[Any, Any]:
-    mode = "rgb_array" if render else None
+def _make(config: EnvConfig, render_mode: str | None) -> gymnasium.Env[Any, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an older version of an environment is the user's choice
@@ -81,16 +93,16 @@ def _make(config: EnvConfig, render: bool) -> gymnasium.Env[Any, Any]:
                 config.env,
                 max_episode_steps=config.max_episode_steps,
                 disable_env_checker=True,
-                render_mode=mode,
+                render_mode=render_mode,
                 **config.env_kwargs,
             )
     except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
         raise UsageError(f"--env {config.env} needs a package that is missing: {_one_line(error)}") from error
     except (gymnasium.error.Error, TypeError, ValueError, KeyError) as error:
         raise UsageError(f"--env {config.env} cannot be made like this: {_one_line(error)}") from error
-    if render and env.render_mode != mode:
+    if render_mode and (env.render_mode != render_mode or render_mode not in env.metadata["render_modes"]):
         env.close()
-        raise UsageError(f"--env {config.env} cannot be drawn: it has no render mode rgb_array")
+        raise UsageError(f"--env {config.env} cannot be drawn: it has no render mode {render_mode}")
     return env
 
 
