@@ -11,7 +11,6 @@ from contextlib import ExitStack
 import torch
 
 from a3c.atomic import storage_errors
-from a3c.config import usable_cores
 from a3c.envs import make_env
 from a3c.errors import UsageError
 from a3c.records import write_json
@@ -36,7 +35,7 @@ def score(options: Options) -> None:
     """
     device = _device(options.gpu_id)
     _check_files(options)
-    torch.set_num_threads(usable_cores())
+    torch.set_num_threads(1)  # the same scores whatever the number of cores, and no fight with a training
     trained = find_trained(options.checkpoint, options.run_dir, options.env)
     agent = rebuild(trained, options.env, options.seed, device, options.greedy)
     print(_introduction(trained, agent, device))

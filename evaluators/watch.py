@@ -106,7 +106,10 @@ class Window:
                 return key
 
     def _is_open(self) -> bool:
-        return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        try:
+            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        except cv2.error:  # what some window systems answer for a window that is gone
+            return False
 
     def __enter__(self) -> Window:
         return self

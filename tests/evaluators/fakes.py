@@ -58,7 +58,7 @@ class ScriptedGame:
 def scripted(*lengths: int) -> tuple[Batch, list[ScriptedGame]]:
     """A batch of games that end after these numbers of steps."""
     games = [ScriptedGame(seed, length) for seed, length in enumerate(lengths)]
-    return Batch(games), games
+    return Batch.of(games), games
 
 
 class CountingPolicy:

@@ -60,7 +60,7 @@ def bench(tmp_path):
 def endless_games(monkeypatch):
     """Every evaluation takes 50,000 steps."""
     monkeypatch.setattr(
-        match, "make_env", lambda config, seeds, training: Batch([EndlessCartPole(seed) for seed in seeds])
+        match, "make_env", lambda config, seeds, training: Batch.of(map(EndlessCartPole, seeds))
     )
 
 

@@ -1,0 +1,62 @@
+"""The flags of eval.py."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from a3c.errors import UsageError
+from evaluators.command import parse
+from evaluators.options import Options
+
+
+def test_nothing_is_needed():
+    assert parse([]) == Options()
+    assert parse([]).seeds == tuple(range(1, 31))
+
+
+def test_every_flag():
+    where = ["--env", "Pong-v4", "--checkpoint", "best", "--run-dir", "runs/x", "--gpu-id", "1"]
+    how = ["--num-episodes", "5", "--seed", "7", "--greedy"]
+    options = parse([*where, *how, "--render", "--video", "a.mp4", "--json", "r.json"])
+    video, result = Path("a.mp4"), Path("r.json")
+    assert options == Options("Pong-v4", "best", "runs/x", 5, True, video, 1, 7, True, result)
+    assert options.seeds == (7, 8, 9, 10, 11)
+
+
+def test_older_spellings():
+    assert parse(["--num-episode", "3"]).num_episodes == 3
+    assert parse(["--gpu-ids", "-1"]).gpu_id == -1
+    assert parse(["--render", "True", "--greedy", "False"]) == Options(render=True, greedy=False)
+    assert parse(["--render", "false"]) == Options()
+
+
+@pytest.mark.parametrize("shown", [["--render"], ["--video", "x.gif"]])
+def test_one_game_is_shown_unless_more_are_asked_for(shown):
+    assert parse(shown).seeds == (1,)
+    assert parse([*shown, "--num-episodes", "2"]).seeds == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--num-episodes", "0"], "--num-episodes.*0 is not from 1"),
+        (["--num-episodes", "many"], "many: not a whole number"),
+        (["--gpu-id", "-2"], "is not from -1"),
+        (["--seed", "-1"], "is not from 0"),
+        (["--render", "perhaps"], "perhaps: not True or False"),
+        (["--greddy"], "did you mean --greedy"),
+        (["best"], "a flag must come before it"),
+    ],
+)
+def test_mistakes_are_one_line(argv, words):
+    with pytest.raises(UsageError, match=words) as error:
+        parse(argv)
+    assert "\n" not in str(error.value)
+
+
+def test_reading_the_flags_needs_no_torch():
+    code = "import sys, evaluators.command as c; c.parse(['--seed', '3']); sys.exit('torch' in sys.modules)"
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
