@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from a3c.checkpoint import entries
-from a3c.config import Config, usable_cores
+from a3c.config import RUNS_FOLDER, Config, usable_cores
 from a3c.divergence import Guard
 from a3c.errors import EXIT_OK, A3CError
 from a3c.live import make_view
@@ -31,9 +31,6 @@ from a3c.session import Session, open_session
 from a3c.settings import RunConfig
 from a3c.supervisor import EVALUATOR, WORKER, State
 from a3c.worker import Worker, WorkerSpec, run_worker, spent
-
-ROOT = Path("checkpoints")
-"""Where runs without --run-dir go."""
 
 _POLL_S = 0.1
 _LAST_SCORE_S = 600.0  # how long the last evaluation of a finished run may take
@@ -68,7 +65,7 @@ class Evaluators(NamedTuple):
     inline: Callable[[Session, Any, AgentState], InlineEvaluator]
 
 
-def train(config: Config, command: Sequence[str], evaluators: Evaluators, root: Path = ROOT) -> int:
+def train(config: Config, command: Sequence[str], evaluators: Evaluators, root: Path = RUNS_FOLDER) -> int:
     """Runs a training to its end and returns the exit code. `config` is complete and checked.
 
     Raises:

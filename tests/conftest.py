@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
+from functools import partial
 
 # Before anything imports torch, numpy, cv2 or pygame, here and in every child process.
 os.environ.update(
@@ -19,6 +19,8 @@ os.environ.update(
 import pytest
 from hypothesis import settings
 
+from tests.run_tools import wait_for
+
 settings.register_profile("a3c", deadline=None, max_examples=50)
 settings.load_profile("a3c")
 
@@ -27,15 +29,5 @@ WaitUntil = Callable[..., None]
 
 @pytest.fixture
 def wait_until() -> WaitUntil:
-    """`wait_until(condition, timeout=10, what="...")`: polls until the condition holds, else fails."""
-
-    def wait(condition: Callable[[], object], timeout: float = 10.0, what: str = "the condition") -> None:
-        deadline = time.monotonic() + timeout
-        pause = 0.005
-        while not condition():
-            if time.monotonic() > deadline:
-                pytest.fail(f"{what} did not come true within {timeout:g} s")
-            time.sleep(pause)
-            pause = min(0.1, pause * 1.5)
-
-    return wait
+    """`wait_until(condition, timeout_s=10, what="...")`: polls until the condition holds, else fails."""
+    return partial(wait_for, timeout_s=10.0)

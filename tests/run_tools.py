@@ -16,11 +16,13 @@ TINY = ["--envs-per-worker", "2", "--num-steps", "5", "--log-every", "0.5", "--e
 
 
 def wait_for(condition, timeout_s=60.0, what="the condition"):
-    """Polls until `condition()` is true and returns its value."""
+    """Polls until `condition()` is true and returns its value; fails after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
+    pause = 0.005
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
-        time.sleep(0.05)
+        assert time.monotonic() < deadline, f"{what} did not come true within {timeout_s:g} s"
+        time.sleep(pause)
+        pause = min(0.1, pause * 1.5)
     return value
 
 

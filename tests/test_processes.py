@@ -413,7 +413,7 @@ def test_f17_nothing_outlives_a_killed_main(main_of, wait_until, manner):
     assert set(main.pids) <= set(family)
     main.process.kill()
     main.process.wait(10)
-    wait_until(lambda: gone(*family), timeout=5, what="the end of all descendants")
+    wait_until(lambda: gone(*family), timeout_s=5, what="the end of all descendants")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
@@ -428,7 +428,7 @@ def test_f16_f17_not_even_children_that_were_just_born(tmp_path, wait_until, sig
     family = [p.pid for p in children(recursive=True)]
     main.send_signal(signum)
     assert main.wait(10) == (0 if signum == signal.SIGTERM else -9)
-    wait_until(lambda: gone(*family), timeout=5, what="the end of all descendants")
+    wait_until(lambda: gone(*family), timeout_s=5, what="the end of all descendants")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -437,7 +437,7 @@ def test_f12_f13_f15_a_signal_asks_for_a_stop(main_of, wait_until, signum):
     family = main.descendants()
     os.kill(main.process.pid, signum)
     assert main.process.wait(10) == 0
-    wait_until(lambda: gone(*family), timeout=5)
+    wait_until(lambda: gone(*family), timeout_s=5)
     assert "Traceback" not in main.rest()
 
 
@@ -456,7 +456,7 @@ def test_f14_a_second_signal_forces(main_of, wait_until):
     assert main.process.poll() is None
     wait_until(lambda: os.kill(main.process.pid, signal.SIGINT) or main.process.poll() is not None)
     assert main.process.returncode == EXIT_SIGNAL + signal.SIGINT
-    wait_until(lambda: gone(*family), timeout=5)
+    wait_until(lambda: gone(*family), timeout_s=5)
     assert "forced to end by SIGINT" in main.rest()
 
 

@@ -356,7 +356,7 @@ class TestLock:
         run_dir = tmp_path / "mine"
         processes = start_many(10, tmp_path, str(run_dir))
         try:
-            wait_until(lambda: len(os.listdir(tmp_path / "ready")) == 10, timeout=30)
+            wait_until(lambda: len(os.listdir(tmp_path / "ready")) == 10, timeout_s=30)
             (tmp_path / "go").touch()
             answers = [answer(process) for process in processes]
             winners = [
@@ -376,7 +376,7 @@ class TestLock:
     def test_f33_ten_at_once_get_ten_directories(self, tmp_path: Path, wait_until: Any) -> None:
         processes = start_many(10, tmp_path)
         try:
-            wait_until(lambda: len(os.listdir(tmp_path / "ready")) == 10, timeout=30)
+            wait_until(lambda: len(os.listdir(tmp_path / "ready")) == 10, timeout_s=30)
             (tmp_path / "go").touch()
             answers = [answer(process) for process in processes]
         finally:
