@@ -6,7 +6,7 @@ games are not counted more often than long ones.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +16,9 @@ import torch
 from a3c.agents.base import Policy
 from a3c.envs import EnvBatch
 from a3c.types import EpisodeStats
+
+AT_ONCE = 100
+"""Games played in one batch; more are no faster and only take memory."""
 
 STEP_LIMIT = 108_000
 """Steps after which a game is cut whatever the environment: no evaluation goes on for ever."""
@@ -111,12 +114,35 @@ def _cut(score: float, steps: int, envs: EnvBatch) -> EpisodeStats:
     return EpisodeStats(float(score), steps, round(steps * (low + high) / 2), truncated=True)
 
 
-def evaluate(policy: Policy, envs: EnvBatch, seeds: tuple[int, ...], step_limit: int = STEP_LIMIT) -> Games:
-    """`play` to the end."""
-    games = play(policy, envs, seeds, step_limit)
+def play_seeds(
+    policy: Policy,
+    make: Callable[[tuple[int, ...]], EnvBatch],
+    seeds: tuple[int, ...],
+    at_once: int = AT_ONCE,
+) -> Generator[Played, None, Games]:
+    """`play` for any number of seeds, some at a time; makes the environments for them, and closes them."""
+    games = Games((), (), ())
+    for start in range(0, len(seeds), at_once):
+        part = seeds[start : start + at_once]
+        envs = make(part)
+        try:
+            played = yield from play(policy, envs, part)
+        finally:
+            envs.close()
+        games = games + played if start else played
+    return games
+
+
+def finish(steps: Generator[Played, None, Games]) -> Games:
+    """Plays to the end."""
     while True:
         try:
-            next(games)
+            next(steps)
         except StopIteration as end:
-            result: Games = end.value
-            return result
+            games: Games = end.value
+            return games
+
+
+def evaluate(policy: Policy, envs: EnvBatch, seeds: tuple[int, ...]) -> Games:
+    """`play` to the end."""
+    return finish(play(policy, envs, seeds))

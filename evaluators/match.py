@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from a3c.agents import make_policy
 from a3c.envs import make_env
 from a3c.saving import Progress
 from a3c.session import Session
 from a3c.stores.shared import Snapshot
 from evaluators import contest
-from evaluators.episodes import Games, play
+from evaluators.episodes import Games, play_seeds
 
 EVALUATION, RECHECK, FINAL = "evaluation", "recheck", "final"
 """Why games are played: on the clock; to check a candidate for the best again; as the run's last score."""
@@ -40,8 +42,7 @@ class Match:
         policy = make_policy(config, session.env, first_seed, "cpu", greedy=False)
         policy.parameters.load(snapshot["model"])
         policy.refresh()
-        self._envs = make_env(config.env, seeds, training=False)
-        self._steps = play(policy, self._envs, seeds)
+        self._steps = play_seeds(policy, partial(make_env, config.env, training=False), seeds)
 
     def advance(self) -> Games | None:
         """One step of the batch; the games once all are over."""
@@ -55,4 +56,3 @@ class Match:
     def close(self) -> None:
         """Gives up games that are not over."""
         self._steps.close()
-        self._envs.close()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from a3c.scoreboard import TIMED
+from a3c.scoreboard import TIMED, Scoreboard
 from evaluators.episodes import Games
 from evaluators.stats import summarise
 
@@ -51,6 +51,32 @@ def interval_row(
     row |= {f"share_{phase}": _ratio(spent[f"time_{phase}"], busy) for phase in TIMED}
     row |= {name: _ratio(spent[name], spent["metric_count"]) for name in ("grad_norm", *metric_names)}
     return row | {name: after[name] for name in ("episodes", "rejected_nonfinite", "rejected_stale")}
+
+
+class Meter:
+    """Reads the scoreboard now and then.
+
+    Args:
+        board: of the run.
+        now: seconds, of the clock that the readings go by; the first reading is on the time from here.
+    """
+
+    def __init__(self, board: Scoreboard, now: float) -> None:
+        self._board, self._at, self._totals = board, now, board.totals()
+
+    def include_start(self, seconds: float) -> None:
+        """Has the first reading also tell of the `seconds` between the start of the run and now."""
+        self._at -= seconds
+        self._totals = {name: self._board.get(self._board.main_row, name) for name in self._totals}
+
+    def read(self, now: float) -> Row | None:
+        """A row on the time since the last reading; None when no step was taken in it."""
+        totals = self._board.totals()
+        if totals["env_steps"] == self._totals["env_steps"]:
+            return None
+        row = interval_row(self._totals, totals, now - self._at, self._board.metric_names)
+        self._at, self._totals = now, totals
+        return row
 
 
 def games_row(games: Games) -> dict[str, float]:

@@ -25,7 +25,12 @@ class Options:
     json: Path | None = None
 
     @property
+    def shows(self) -> bool:
+        """Whether somebody will see the games."""
+        return self.render or self.video is not None
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """One per game."""
-        count = self.num_episodes or (NUM_SHOWN if self.render or self.video else NUM_EPISODES)
+        count = self.num_episodes or (NUM_SHOWN if self.shows else NUM_EPISODES)
         return tuple(range(self.seed, self.seed + count))

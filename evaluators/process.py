@@ -23,7 +23,7 @@ from evaluators.episodes import Games
 from evaluators.keeper import Alarm, Keeper, Reporter
 from evaluators.logs import RunLogs
 from evaluators.match import EVALUATION, FINAL, RECHECK, Match
-from evaluators.meter import evaluation_points, games_row, interval_row, training_points
+from evaluators.meter import Meter, evaluation_points, games_row, training_points
 from evaluators.writer import Clock
 
 if TYPE_CHECKING:
@@ -61,23 +61,27 @@ class Evaluator:
         self._board, self._eval = session.board, session.config.eval
         self._row = self._board.evaluator_row
         self._store = session.store(self._row)
-        self._logs = self._open_logs()
+        now, first = clock(), not self._board.get(self._row, "heartbeat")
+        self._logs = self._open_logs(first)
+        self._meter = Meter(self._board, now)
+        if first:  # workers may have begun before
+            self._meter.include_start(session.elapsed_s() - session.elapsed_before_s)
         self._keeper = Keeper(session.saver(), self._store, reporter, clock)
         self._match: Match | None = None
         self._final_begun = False
         self._complaints: set[str] = set()
-        now = clock()
         self._eval_alarm = Alarm(self._eval.eval_every, now)
         self._log_alarm = Alarm(self._eval.log_every, now)
-        self._last_totals, self._last_log = self._board.totals(), now
         self._beat("starting")
 
-    def _open_logs(self) -> RunLogs:
+    def _open_logs(self, first: bool) -> RunLogs:
         """The logs, with what they say once per start of the run; a restarted evaluator only goes on."""
         s = self._session
-        first = not self._board.get(self._row, "heartbeat")
         steps = self._store.counters().env_steps
-        logs = RunLogs(s.run_dir, steps if first and s.resumes else None, self._reporter.warning, self._clock)
+        resumed_at = int(self._board.get(self._board.main_row, "env_steps"))
+        logs = RunLogs(
+            s.run_dir, resumed_at if first and s.resumes else None, self._reporter.warning, self._clock
+        )
         if first:
             logs.describe(s.config, s.env, steps)
         if first and not s.resumes:
@@ -192,9 +196,10 @@ class Evaluator:
         # A re-check has its own tag: it is of the same step as the evaluation before it.
         recheck = match.purpose == RECHECK
         shown = {"eval/recheck_mean": numbers["mean"]} if recheck else evaluation_points(numbers)
-        row = {"purpose": match.purpose, **numbers, "scores": games.scores, "seeds": list(games.seeds)}
-        self._logs.write("evaluation", p.counters, p.elapsed_s, row, shown)
-        self._reporter.event("evaluation", {**row, "env_steps": p.counters.env_steps, "wall_s": p.elapsed_s})
+        row = {"final": match.purpose == FINAL, **numbers, "scores": games.scores, "seeds": list(games.seeds)}
+        kind = RECHECK if recheck else EVALUATION
+        self._logs.write(kind, p.counters, p.elapsed_s, row, shown)
+        self._reporter.event(kind, {**row, "env_steps": p.counters.env_steps, "wall_s": p.elapsed_s})
         if games.action_share > ONE_ACTION:
             self._complain("the policy takes one action in more than 99 % of its steps")
         if not any(games.scores):
@@ -219,12 +224,10 @@ class Evaluator:
 
     def _log_training(self) -> None:
         """A row on the time since the last one, unless nothing was done in it: one row per step."""
-        totals, now = self._board.totals(), self._clock()
-        if totals["env_steps"] == self._last_totals["env_steps"]:
+        row = self._meter.read(self._clock())
+        if row is None:
             return
-        row = interval_row(self._last_totals, totals, now - self._last_log, self._board.metric_names)
         row["learning_rate"] = self._store.learning_rate()
-        self._last_totals, self._last_log = totals, now
         wall_s = self._session.elapsed_s()
         self._logs.write("train", self._store.counters(), wall_s, row, training_points(row))
 

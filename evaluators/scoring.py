@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import ExitStack
+from functools import partial
 
 import torch
 
@@ -14,15 +15,12 @@ from a3c.atomic import storage_errors
 from a3c.envs import make_env
 from a3c.errors import UsageError
 from a3c.records import write_json
-from evaluators.episodes import Games, Played, play
+from evaluators.episodes import Games, Played, play_seeds
 from evaluators.options import Options
 from evaluators.report import make_report, table
 from evaluators.trained import Rebuilt, Trained, find_trained, rebuild
 from evaluators.video import check_format
 from evaluators.watch import Film, Screen, Window, no_window_because, picture_rate, watch
-
-BATCH = 100
-"""Games played at a time; more only take more memory."""
 
 _PROGRESS_EVERY_S = 10.0
 
@@ -86,25 +84,18 @@ def _introduction(trained: Trained, agent: Rebuilt, device: str) -> str:
 def _play_all(agent: Rebuilt, options: Options, trained: Trained) -> Games | None:
     """One game per seed: in batches, or one after another where they are shown. None when the show was
     closed before a game was over."""
-    games: Games | None = None
+    seeds, games = options.seeds, None
+    make = partial(make_env, agent.config.env, training=False, render=options.shows)
+    if not options.shows:
+        return _finish(play_seeds(agent.policy, make, seeds))
     with ExitStack() as stack:
         screens = [stack.enter_context(screen) for screen in _screens(agent, options, trained)]
-        size = 1 if screens else BATCH
-        for start in range(0, len(options.seeds), size):
-            part = _play_part(agent, options.seeds[start : start + size], screens)
-            if part is None:
+        for seed in seeds:
+            game = watch(play_seeds(agent.policy, make, (seed,)), screens)
+            if game is None:
                 break
-            games = part if games is None else games + part
+            games = game if games is None else games + game
     return games
-
-
-def _play_part(agent: Rebuilt, seeds: tuple[int, ...], screens: Sequence[Screen]) -> Games | None:
-    envs = make_env(agent.config.env, seeds, training=False, render=bool(screens))
-    try:
-        steps = play(agent.policy, envs, seeds)
-        return watch(steps, screens) if screens else _finish(steps)
-    finally:
-        envs.close()
 
 
 def _finish(steps: Generator[Played, None, Games]) -> Games:

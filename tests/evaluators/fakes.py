@@ -30,6 +30,7 @@ class ScriptedGame:
         self.seed, self._length, self._truncated = seed, length, truncated
         self.observation = np.array([seed, 0], np.float32)
         self.frames = self.episode_frames = self.resets = self._steps = 0
+        self.closed = False
 
     def reset(self) -> float:
         self.resets += 1
@@ -52,7 +53,7 @@ class ScriptedGame:
         return np.full((60, 80, 3), self._steps, np.uint8)
 
     def close(self) -> None:
-        self.frames = -1
+        self.closed = True
 
 
 def scripted(*lengths: int) -> tuple[Batch, list[ScriptedGame]]:
@@ -108,6 +109,9 @@ class Told:
 
     def warning(self, text) -> None:
         self.warnings.append(text)
+
+    def kinds(self) -> list[str]:
+        return [kind for kind, _ in self.events]
 
     def of(self, kind: str) -> list[dict]:
         return [payload for name, payload in self.events if name == kind]

@@ -5,13 +5,13 @@ import pytest
 from a3c.agents import make_policy
 from a3c.config import resolve
 from a3c.envs import make_env, resolve_env
-from evaluators.episodes import Games, evaluate, play
+from evaluators.episodes import Games, finish, play, play_seeds
 from tests.evaluators.fakes import CountingPolicy, Idle, scripted
 
 
 def test_a_score_is_unclipped_over_all_lives():
     envs, (game,) = scripted(20)
-    games = evaluate(CountingPolicy(), envs, (0,))
+    games = finish(play(CountingPolicy(), envs, (0,)))
     assert games.scores == [70.0]  # ten rewards of 7; clipped it would be 10, the first life alone 14
     assert games.lengths == [20]
     assert game.resets == 1  # none at a lost life
@@ -20,7 +20,7 @@ def test_a_score_is_unclipped_over_all_lives():
 def test_each_seed_plays_one_game_and_results_keep_their_order():
     envs, played = scripted(8, 3, 20, 3)
     policy = CountingPolicy()
-    games = evaluate(policy, envs, (10, 11, 12, 13))
+    games = finish(play(policy, envs, (10, 11, 12, 13)))
     assert games.seeds == (10, 11, 12, 13)
     assert games.lengths == [8, 3, 20, 3]
     assert games.scores == [28.0, 14.0, 70.0, 14.0]
@@ -44,7 +44,7 @@ def test_play_stops_between_steps_and_says_where_it_is():
 
 def test_a_game_without_end_is_cut_and_marked():
     envs, _ = scripted(3, 10_000)
-    games = evaluate(CountingPolicy(), envs, (0, 1), step_limit=100)
+    games = finish(play(CountingPolicy(), envs, (0, 1), step_limit=100))
     assert [e.truncated for e in games.episodes] == [False, True]
     assert games.truncated == 1
     assert games.episodes[1].length == 100
@@ -54,11 +54,34 @@ def test_a_game_without_end_is_cut_and_marked():
 
 def test_games_add_up():
     envs, _ = scripted(2, 3)
-    first = evaluate(CountingPolicy(), envs, (0, 1))
+    first = finish(play(CountingPolicy(), envs, (0, 1)))
     envs, _ = scripted(4)
-    both = first + evaluate(CountingPolicy(), envs, (2,))
+    both = first + finish(play(CountingPolicy(), envs, (2,)))
     assert (both.seeds, both.lengths) == ((0, 1, 2), [2, 3, 4])
     assert both.actions == (2 * 2 + 1 + 4, 0, 0)
+
+
+def test_many_seeds_play_some_at_a_time():
+    made, policy = [], CountingPolicy()
+
+    def make(seeds):
+        envs, games = scripted(*(seed + 1 for seed in seeds))
+        made.append(games)
+        return envs
+
+    games = finish(play_seeds(policy, make, tuple(range(5)), at_once=2))
+    assert games.seeds == (0, 1, 2, 3, 4)
+    assert games.lengths == [1, 2, 3, 4, 5]
+    assert [len(part) for part in made] == [2, 2, 1]
+    assert all(game.closed for part in made for game in part)
+
+
+def test_games_that_are_given_up_are_closed():
+    envs, games = scripted(5, 5)
+    steps = play_seeds(CountingPolicy(), lambda seeds: envs, (0, 1))
+    next(steps)
+    steps.close()
+    assert all(game.closed for game in games)
 
 
 def real(env: str, seeds: tuple[int, ...], weights: int = 1, **settings) -> Games:
@@ -66,7 +89,7 @@ def real(env: str, seeds: tuple[int, ...], weights: int = 1, **settings) -> Game
     envs = make_env(config.env, seeds, training=False)
     policy = make_policy(config, envs.spec, weights, "cpu", greedy=False)
     try:
-        return evaluate(policy, envs, seeds)
+        return finish(play(policy, envs, seeds))
     finally:
         envs.close()
 
@@ -85,7 +108,7 @@ def test_a_policy_that_does_nothing_ends_at_the_cap():
     config = config.replace(env_kwargs={"max_num_frames_per_episode": 600})
     envs = make_env(config.env, (1, 2), training=False)
 
-    games = evaluate(Idle(), envs, (1, 2))
+    games = finish(play(Idle(), envs, (1, 2)))
     envs.close()
     assert games.truncated == 2
     assert games.scores == [0.0, 0.0]

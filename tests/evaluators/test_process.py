@@ -1,6 +1,7 @@
 """The evaluator's ticks: games, checkpoints and logs that do not delay each other, and the stop protocol."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -77,8 +78,8 @@ def test_an_evaluation_is_played_logged_reported_and_checked_again(bench):
     assert bench.ticks() == 0  # nothing is due
     bench.now = 60.0
     assert bench.ticks() > 10
-    first, second = bench.told.of("evaluation")
-    assert (first["purpose"], second["purpose"]) == ("evaluation", "recheck")
+    (first,), (second,) = bench.told.of("evaluation"), bench.told.of("recheck")
+    assert not first["final"]
     assert first["seeds"] == list(range(FIRST_SEED, FIRST_SEED + 4))
     assert second["seeds"] == list(range(SECOND_SEED, SECOND_SEED + 4))
     assert first["n"] == len(first["scores"]) == 4
@@ -86,7 +87,9 @@ def test_an_evaluation_is_played_logged_reported_and_checked_again(bench):
     (best,) = bench.told.of("best")
     assert best["mean"] == pytest.approx((first["mean"] + second["mean"]) / 2)
     assert best["n"] == 8
-    assert [row["scores"] for row in bench.rows("evaluation")] == [first["scores"], second["scores"]]
+    for kind, told in (("evaluation", first), ("recheck", second)):
+        (row,) = bench.rows(kind)
+        assert row["scores"] == told["scores"]
     events = EventAccumulator(str(bench.session.run_dir)).Reload()
     (point,) = events.Scalars("eval/score_mean")
     assert (point.step, point.value) == (100, pytest.approx(first["mean"]))
@@ -113,15 +116,14 @@ def test_weights_that_do_not_beat_the_record_play_once(bench):
     bench.evaluator._keeper.best["mean"] = 1e9
     bench.now = 120.0
     bench.ticks()
-    assert [e["purpose"] for e in bench.told.of("evaluation")] == ["evaluation", "recheck", "evaluation"]
-    assert len(bench.told.of("best")) == 1
+    assert bench.told.kinds() == ["evaluation", "recheck", "best", "evaluation"]
 
 
 def test_the_same_weights_get_the_same_scores(bench):
     for bench.now in (60.0, 120.0):
         bench.ticks()
-    scores = [e["scores"] for e in bench.told.of("evaluation") if e["purpose"] == "evaluation"]
-    assert scores[0] == scores[1]
+    first, second = bench.told.of("evaluation")
+    assert first["scores"] == second["scores"]
 
 
 def test_a_long_game_delays_no_checkpoint_and_no_log(bench, endless_games):
@@ -141,7 +143,7 @@ def test_a_row_on_training_says_how_it_went(bench):
     bench.now = 10.0
     bench.ticks()
     (row,) = bench.rows("train")
-    assert row["steps_per_second"] == 50
+    assert row["steps_per_second"] == pytest.approx(50, rel=0.05)
     assert row["mean_return"] == 25
     assert row["entropy"] == pytest.approx(0.6)
     assert row["share_env"] == 0.75
@@ -150,6 +152,19 @@ def test_a_row_on_training_says_how_it_went(bench):
     bench.now = 20.0
     bench.ticks()
     assert len(bench.rows("train")) == 1  # no step was taken since
+
+
+def test_what_workers_did_before_the_evaluator_was_ready_is_in_the_first_row(tmp_path):
+    session, told = make_session(tmp_path / "run", log_every=10.0), Told()
+    train_a_little(session, 500)
+    session = replace(session, started=session.started - 40.0)
+    now = [0.0]
+    evaluator = Evaluator(session, told, clock=lambda: now[0])
+    now[0] = 10.0
+    evaluator.tick()
+    evaluator.close()
+    (row,) = map(json.loads, (session.run_dir / "metrics.jsonl").read_text().splitlines())
+    assert row["steps_per_second"] == pytest.approx(10.0, rel=0.05)
 
 
 def test_stop_all_saves_at_once_and_ends(bench, endless_games):
@@ -175,7 +190,8 @@ def test_stop_and_score_plays_the_final_weights_first(bench):
     bench.session.board.stop = STOP_AND_SCORE
     bench.ticks()
     assert bench.evaluator.finished
-    assert [e["purpose"] for e in bench.told.of("evaluation")] == ["final", "recheck"]
+    assert bench.told.kinds() == ["evaluation", "recheck", "best", "checkpoint"]
+    assert bench.told.of("evaluation")[0]["final"]
     assert bench.told.of("evaluation")[0]["env_steps"] == 900
     assert bench.names("best") == ["best-000000900"]
     _, last = newest_checkpoint(bench.session.run_dir)
@@ -190,7 +206,8 @@ def test_a_recheck_in_progress_may_end_before_the_final_score(bench):
     bench.train(100)
     bench.session.board.stop = STOP_AND_SCORE
     bench.ticks()
-    assert [e["purpose"] for e in bench.told.of("evaluation")][:3] == ["evaluation", "recheck", "final"]
+    assert bench.told.kinds()[:4] == ["evaluation", "recheck", "best", "evaluation"]
+    assert [e["final"] for e in bench.told.of("evaluation")] == [False, True]
     assert bench.told.of("best")[0]["env_steps"] == 100
 
 
@@ -298,7 +315,7 @@ def test_it_scores_the_real_emulator(tmp_path):
     session.board.stop = STOP_AND_SCORE
     while not evaluator.finished:
         evaluator.tick()
-    first, second = told.of("evaluation")
+    (first,), (second,) = told.of("evaluation"), told.of("recheck")
     assert (first["n"], first["length_mean"], first["truncated"]) == (2, 60, 2)
     assert first["seeds"] != second["seeds"]
     assert told.of("best")[0]["n"] == 4
