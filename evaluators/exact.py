@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
+from a3c.envs.transitions import read_transitions
 from a3c.errors import UsageError
 
 MAX_SWEEPS = 100_000  # of value iteration where no time limit ends it
@@ -53,32 +54,12 @@ def transition_model(env: gymnasium.Env[Any, Any], horizon: int | None = None) -
     Raises:
         UsageError: the environment has no transition table, or one that is not all of its dynamics.
     """
-    raw: Any = env.unwrapped
-    name = env.spec.id if env.spec else type(raw).__name__
-    if not hasattr(raw, "P") or not hasattr(raw, "initial_state_distrib"):
-        raise UsageError(f"{name} has no transition table, so no exact value; score it by playing")
-    if getattr(raw, "fickle_passenger", False):
-        raise UsageError(f"{name}: a fickle passenger is not in the transition table; score it by playing")
+    table = read_transitions(env)
     if horizon is None:
         horizon = (env.spec.max_episode_steps if env.spec else None) or 0
-    start = np.asarray(raw.initial_state_distrib, dtype=np.float64)
-    return Model(*_read_table(raw.P, name), start, horizon)
-
-
-def _read_table(table: Any, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    outcomes = [[table[s][a] for a in range(len(table[0]))] for s in range(len(table))]
-    shape = (len(outcomes), len(outcomes[0]), max(len(cell) for row in outcomes for cell in row))
-    successors, continuing, rewards = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape[:2])
-    for s, row in enumerate(outcomes):
-        for a, cell in enumerate(row):
-            total = sum(probability for probability, *_ in cell)
-            if abs(total - 1.0) > 1e-6:
-                raise UsageError(f"{name}: outcomes of state {s}, action {a} add up to {total:g}, not 1")
-            for k, (probability, successor, reward, terminated) in enumerate(cell):
-                successors[s, a, k] = successor
-                continuing[s, a, k] = 0.0 if terminated else probability
-                rewards[s, a] += probability * reward
-    return successors, continuing, rewards
+    continuing = np.where(table.terminal, 0.0, table.probabilities)
+    rewards = (table.probabilities * table.rewards).sum(axis=2)
+    return Model(table.successors, continuing, rewards, table.start, horizon)
 
 
 def action_values(model: Model, values: np.ndarray, gamma: float = 1.0) -> np.ndarray:

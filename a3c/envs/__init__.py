@@ -9,6 +9,7 @@ from a3c.envs.atari_settings import AtariSettings
 from a3c.envs.batch import Batch, EnvBatch, Environment
 from a3c.envs.gym_env import GymEnvironment
 from a3c.envs.registry import find, is_atari, resolve_env
+from a3c.envs.table_batch import TableBatch, has_table
 from a3c.settings import EnvConfig
 
 
@@ -24,6 +25,8 @@ def make_env(config: EnvConfig, seeds: Sequence[int], *, training: bool, render:
     Raises:
         UsageError: the environment cannot be made like this.
     """
+    if has_table(find(config.env), config):
+        return TableBatch.of(config, seeds)
     mode = "rgb_array" if render else None
     return Batch.of(make_environment(config, seed, training=training, render_mode=mode) for seed in seeds)
 

@@ -32,9 +32,9 @@ class GymEnvironment:
 
     def __init__(self, config: EnvConfig, seed: int, render_mode: str | None = None) -> None:
         self.seed = seed
-        self._env = _make(config, render_mode)
+        self._env = make_gymnasium(config, render_mode)
         self._first_seed: int | None = seed  # Gymnasium is seeded by the first reset, for all episodes
-        self.spec = _describe(self._env, config.env)
+        self.spec = describe(self._env, config.env)
         self._first_action = int(getattr(self._env.action_space, "start", 0))
         self._first_state = int(getattr(self._env.observation_space, "start", 0))
         self.observation = np.zeros(self.spec.observation_shape, self.spec.observation_dtype)
@@ -68,10 +68,7 @@ class GymEnvironment:
     def render(self) -> np.ndarray:
         if self._env.render_mode != "rgb_array":
             raise ValueError(f"{self.spec.env_id} was not made with render=True")
-        try:
-            return np.asarray(self._env.render())
-        except gymnasium.error.DependencyNotInstalled as error:
-            raise UsageError(f"{self.spec.env_id} cannot be drawn: {_one_line(error)}") from error
+        return picture(self._env, self.spec.env_id)
 
     def text(self) -> str:
         """The game in letters, with the colours of a terminal; empty unless it was made with "ansi"."""
@@ -85,7 +82,8 @@ class GymEnvironment:
         self._env.close()
 
 
-def _make(config: EnvConfig, render_mode: str | None) -> gymnasium.Env[Any, Any]:
+def make_gymnasium(config: EnvConfig, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
+    """The environment as Gymnasium makes it. Raises UsageError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an older version of an environment is the user's choice
@@ -106,7 +104,16 @@ def _make(config: EnvConfig, render_mode: str | None) -> gymnasium.Env[Any, Any]
     return env
 
 
-def _describe(env: gymnasium.Env[Any, Any], env_id: str) -> EnvSpec:
+def picture(env: gymnasium.Env[Any, Any], env_id: str) -> np.ndarray:
+    """What it draws, [H, W, 3] uint8. Raises UsageError when a package for it is missing."""
+    try:
+        return np.asarray(env.render())
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise UsageError(f"{env_id} cannot be drawn: {_one_line(error)}") from error
+
+
+def describe(env: gymnasium.Env[Any, Any], env_id: str) -> EnvSpec:
+    """What an environment really is. Raises UsageError when agents here cannot play it."""
     actions, space = env.action_space, env.observation_space
     if not isinstance(actions, Discrete):
         raise UsageError(f"--env {env_id}: its actions are {_one_line(actions)}; they must be Discrete")
