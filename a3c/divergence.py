@@ -2,7 +2,7 @@
 
 A single bad gradient is refused at the store's door and costs nothing. Two things need more: weights that
 are not finite or beyond all measure, however they became so, and refusals that do not end. The first time
-the run goes on from the newest checkpoint that is older than the trouble; the second time it ends.
+the run goes on from the newest checkpoint older than the trouble; the second time it ends.
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ class Guard:
         self._rolled_back = True
         run_dir = self._session.run_dir
         clean(run_dir)
-        found = _newest_before(run_dir, trouble.steps)
+        found = _last_good(run_dir, trouble.steps)
         if found is None:
-            raise Diverged(f"{trouble.reason}, and no checkpoint is older than that; {_advice(dump)}")
+            raise Diverged(f"{trouble.reason}, and there is no good checkpoint to go to; {_advice(dump)}")
         path, checkpoint = found
         rewind(run_dir, path)
         self._session.memory.restore({"model": checkpoint.model, "optimizer": checkpoint.optimizer})
@@ -171,14 +171,18 @@ def _pushes(first: _Sample, last: _Sample) -> int:
     return last.updates - first.updates + last.refused - first.refused
 
 
-def _newest_before(run_dir: Path, steps: int) -> tuple[Path, Checkpoint] | None:
-    """The newest sound checkpoint of at most so many steps."""
-    for entry in reversed(entries(run_dir)):
-        if entry.step <= steps:
-            try:
-                return entry.path, read_checkpoint(entry.path)
-            except CheckpointError as error:
-                _log.warning("%s; an older one is looked for", error)
+def _last_good(run_dir: Path, steps: int) -> tuple[Path, Checkpoint] | None:
+    """The newest sound checkpoint of at most so many steps; if there is none, the oldest of the others."""
+    found = entries(run_dir)
+    early = [entry for entry in found if entry.step <= steps]
+    for entry in (*reversed(early), *found[len(early) :]):
+        try:
+            checkpoint = read_checkpoint(entry.path)
+        except CheckpointError as error:
+            _log.warning("%s; another one is looked for", error)
+            continue
+        if all(_largest(tensor) <= LARGEST_WEIGHT for tensor in checkpoint.model.values()):
+            return entry.path, checkpoint
     return None
 
 

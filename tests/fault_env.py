@@ -12,7 +12,8 @@ import numpy as np
 
 
 class FaultEnv(gymnasium.Env):
-    """Counts its steps; at step `at` does what `mode` says, in `times` of its incarnations (counted in `tally`)."""
+    """Counts its steps; at step `at` (from then on: huge_reward, leak) does what `mode` says, in `times` of
+    its incarnations, counted in `tally`."""
 
     observation_space = gymnasium.spaces.Box(-1.0, 1.0, (4,), np.float32)
     action_space = gymnasium.spaces.Discrete(2)
@@ -20,6 +21,7 @@ class FaultEnv(gymnasium.Env):
     def __init__(self, mode="none", at=50, times=1_000_000, tally="", render_mode=None):
         self.mode, self.at, self.times, self.tally = mode, at, times, tally
         self.steps = 0
+        self.hoard = []
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -28,6 +30,10 @@ class FaultEnv(gymnasium.Env):
     def step(self, action):
         self.steps += 1
         observation, reward = self.np_random.uniform(-1, 1, 4).astype(np.float32), 1.0
+        if self.mode == "huge_reward" and self.steps >= self.at:
+            reward = 1e30
+        if self.mode == "leak" and self.steps >= self.at:
+            self.hoard.append(np.ones(2**20))
         if self.steps == self.at and self._may_fail():
             if self.mode == "raise":
                 raise ArithmeticError("planted failure")
