@@ -1,0 +1,111 @@
+"""`a3c play`: a game by keyboard, or an agent at play, in the terminal or in a window.
+
+Reading the command line imports the standard library only, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from a3c.errors import EXIT_OK, UsageError
+from a3c.flags import Parser, flag_value, whole_number
+from a3c.settings import EnvConfig
+from a3c.values import parse_key_value, parse_number
+
+if TYPE_CHECKING:
+    from a3c.envs import Environment
+    from evaluators.player import Display, Player
+
+_DEFAULT_ENV = "FrozenLakeLevels-v0"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns the exit code. Raises A3CError for what the user can mend."""
+    options = _parse(argv)
+
+    from evaluators.player import play_games, summary
+
+    display = _display(options.window)  # first of all: without one, nothing else matters
+    env, player = _person(options) if options.watch is None else _agent(options)
+    try:
+        with display:
+            scores = play_games(env, player, display, options.games, options.fps)
+    finally:
+        env.close()
+    print(summary(env.spec.env_id, scores))
+    return EXIT_OK
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        "a3c play",
+        "Plays a game by keyboard: arrows or WASD move, space fires, q quits. In the terminal, over ssh too, "
+        "or in a window.",
+    )
+    add = parser.add_argument
+    add("--env", metavar="ID", default="", help=f"the game [default {_DEFAULT_ENV}, or the agent's]")
+    add(
+        "--env-kwargs", metavar="KEY=VALUE", nargs="*", default=[], type=flag_value(parse_key_value),
+        help="settings passed to the game, like p_mistake=0.2",
+    )  # fmt: skip
+    add(
+        "--watch", metavar="RUN", nargs="?", const="",
+        help="an agent plays: of this run, checkpoint or package [without RUN: the newest run]",
+    )  # fmt: skip
+    add("--greedy", action="store_true", help="the agent takes the likeliest action instead of sampling")
+    add("--window", action="store_true", help="in a window instead of the terminal")
+    add(
+        "--fps", metavar="X", type=flag_value(_rate),
+        help="steps per second [default: the game's own; 4 for boards, where only agents have a pace]",
+    )  # fmt: skip
+    add("--games", metavar="N", type=whole_number(1, 10_000), help="stop after this many games")
+    add("--seed", metavar="N", type=whole_number(0, 2**31 - 1), help="the same games again [default: chance]")
+    options = parser.parse(argv)
+    if options.watch is not None and options.env_kwargs:
+        raise UsageError("--env-kwargs goes with playing yourself; an agent plays as it was trained")
+    if options.greedy and options.watch is None:
+        raise UsageError("--greedy is about an agent; it goes with --watch")
+    if options.seed is None:
+        options.seed = int.from_bytes(os.urandom(3), "little")
+    return options
+
+
+def _rate(text: str) -> float:
+    rate = parse_number(text)
+    if not 0 < rate <= 1000:
+        raise ValueError("not above 0 and up to 1000")
+    return rate
+
+
+def _display(window: bool) -> Display:
+    if window:
+        from evaluators.game_window import GameWindow
+
+        return GameWindow()
+    from evaluators.terminal import Terminal
+
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws some games, and needs no display for it
+    return Terminal()
+
+
+def _person(options: argparse.Namespace) -> tuple[Environment, Player]:
+    from a3c.envs.registry import RENAMED
+    from evaluators.player import Person, open_game
+
+    name = options.env or _DEFAULT_ENV
+    config = EnvConfig(env=RENAMED.get(name, name), env_kwargs=dict(options.env_kwargs))
+    env = open_game(config, options.seed, text=not options.window)
+    return env, Person(env.spec)
+
+
+def _agent(options: argparse.Namespace) -> tuple[Environment, Player]:
+    from evaluators.player import Watched, open_game
+    from evaluators.trained import find_trained, rebuild
+
+    trained = find_trained(options.watch, env=options.env, flag="--watch")
+    agent = rebuild(trained, options.env, options.seed, "cpu", options.greedy)
+    env = open_game(agent.config.env, options.seed, text=not options.window)
+    return env, Watched(agent.policy, env.spec)
