@@ -53,7 +53,7 @@ def test_tensorboard_holds_the_curves(finished):
 
 def test_metrics_are_lines_of_json(finished):
     rows = [json.loads(line) for line in (finished.path / "metrics.jsonl").read_text().splitlines()]
-    assert {row["kind"] for row in rows} == {"train", "evaluation"}
+    assert {row["kind"] for row in rows} == {"train", "evaluation", "recheck"}
 
 
 def test_eval_scores_the_same_twice(finished, tmp_path):
