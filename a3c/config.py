@@ -23,7 +23,19 @@ from typing import Any
 
 from a3c.errors import UsageError
 from a3c.presets import preset_for, presets
-from a3c.settings import EnvConfig, EvalConfig, LearnConfig, OptimConfig, RunConfig
+from a3c.settings import (
+    MODELS_OF,
+    TABULAR,
+    DqnConfig,
+    EnvConfig,
+    EvalConfig,
+    ExploreConfig,
+    LearnConfig,
+    OptimConfig,
+    PpoConfig,
+    RunConfig,
+    TableConfig,
+)
 from a3c.values import check, convert, did_you_mean, shown
 
 RUNS_FOLDER = Path("checkpoints")
@@ -36,6 +48,10 @@ class Config:
 
     env: EnvConfig = field(default_factory=EnvConfig)
     learn: LearnConfig = field(default_factory=LearnConfig)
+    explore: ExploreConfig = field(default_factory=ExploreConfig)
+    dqn: DqnConfig = field(default_factory=DqnConfig)
+    ppo: PpoConfig = field(default_factory=PpoConfig)
+    table: TableConfig = field(default_factory=TableConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     run: RunConfig = field(default_factory=RunConfig)
@@ -138,6 +154,7 @@ def contradictions(config: Config, given: set[str]) -> list[str]:
         if algos and config.learn.algo not in algos:
             flag = settings()[name].flag
             found.append(f"{flag} is a setting of {', '.join(algos)}, not of {config.learn.algo}")
+    found += contradictions_of_algorithm(config, given)
     if config.optim.lr_schedule == "linear" and not config.run.max_steps:
         found.append("--lr-schedule linear needs --max-steps, where the rate reaches 0")
     if "amsgrad" in given and config.optim.amsgrad and config.optim.optimizer != "adam":
@@ -151,6 +168,30 @@ def contradictions(config: Config, given: set[str]) -> list[str]:
         found.append(f"--min-workers {config.run.min_workers} is more than --workers {config.run.workers}")
     if config.run.load and config.run.init_from:
         found.append("--load continues a run and --init-from starts one; give only one of them")
+    return found
+
+
+def contradictions_of_algorithm(config: Config, given: set[str]) -> list[str]:
+    """Settings of one algorithm that cannot go together."""
+    found = []
+    algo, model, dqn, explore = config.learn.algo, config.learn.model, config.dqn, config.explore
+    if model and model not in MODELS_OF.get(algo, ()):
+        taken = ", ".join(MODELS_OF.get(algo, ())) or "no network"
+        found.append(f"--model {model} is not for {algo}, which takes {taken}")
+    if algo in TABULAR and config.optim.optimizer != "sgd":
+        found.append(f"--algo {algo} takes --optimizer sgd, whose learning rate is its alpha")
+    if algo in ("dqn", *TABULAR) and explore.epsilon_final > explore.epsilon_start:
+        found.append("--epsilon-final is more than --epsilon-start")
+    if algo != "dqn":
+        return found
+    if "priority_beta" in given and not dqn.priority_exponent:
+        found.append("--priority-beta corrects for --priority-exponent, which is 0")
+    if dqn.replay_size < 2 * dqn.learning_starts:
+        found.append(f"--replay-size {dqn.replay_size} is less than twice --learning-starts")
+    if dqn.learning_starts < dqn.batch_size:
+        found.append(f"--learning-starts {dqn.learning_starts} is less than --batch-size {dqn.batch_size}")
+    if dqn.keep_replay and config.run.workers != 0:
+        found.append("--keep-replay needs --workers 0: a worker process keeps its replay to itself")
     return found
 
 

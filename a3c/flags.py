@@ -18,6 +18,10 @@ from a3c.values import did_you_mean, parse_whole
 TITLES = {
     "env": "environment",
     "learn": "learning",
+    "explore": "exploration",
+    "dqn": "deep Q-learning",
+    "ppo": "proximal policy optimisation",
+    "table": "tabular learning",
     "optim": "optimizer",
     "eval": "evaluation and checkpoints",
     "run": "run",
@@ -108,7 +112,7 @@ def _add_flag(section: Any, s: Setting) -> None:
     elif s.name == "env_kwargs":
         options |= {"nargs": "*", "metavar": "KEY=VALUE", "action": "extend"}
     elif s.base_type == tuple[int, ...]:
-        options |= {"nargs": "*", "metavar": "ID"}
+        options |= {"nargs": "*", "metavar": "N"}
     else:
         options["metavar"] = _metavar(s)
     section.add_argument(s.flag, **options)

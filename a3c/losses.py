@@ -1,10 +1,11 @@
-"""The loss of the actor-critic. Pure functions; T steps, B environments."""
+"""Losses. Pure functions; T steps, B environments, N samples."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 
 
 class ActorCriticLoss(NamedTuple):
@@ -39,3 +40,76 @@ def actor_critic_loss(
     value = 0.5 * ((value_targets.detach() - values).square() * weight).sum()
     entropy = (entropies * weight).sum()
     return ActorCriticLoss(policy + value_coef * value - entropy_coef * entropy, policy, value, entropy)
+
+
+class LossWeights(NamedTuple):
+    """What the terms of an actor-critic loss count beside the policy's."""
+
+    value: float
+    entropy: float
+
+
+class PpoLoss(NamedTuple):
+    """Scalars; `total` is what the gradient is taken of."""
+
+    total: torch.Tensor
+    policy: torch.Tensor
+    value: torch.Tensor
+    entropy: torch.Tensor
+    approx_kl: torch.Tensor  # of the new policy from the old one, estimated by mean((r - 1) - log r)
+    clip_fraction: torch.Tensor  # share of the samples whose ratio left 1 +- clip
+
+
+def ppo_loss(
+    *,
+    log_probs: torch.Tensor,
+    old_log_probs: torch.Tensor,
+    entropies: torch.Tensor,
+    values: torch.Tensor,
+    old_values: torch.Tensor,
+    advantages: torch.Tensor,
+    value_targets: torch.Tensor,
+    clip: float,
+    value_clip: float,
+    weights: LossWeights,
+) -> PpoLoss:
+    """The clipped surrogate objective with value loss and entropy bonus (Schulman et al. 2017, eq. 7 and 9).
+
+        r_t = pi(a_t|s_t) / pi_old(a_t|s_t)
+        L   = -mean(min(r_t A_t, clip(r_t, 1 - c, 1 + c) A_t)) + w_v mean((target_t - V)^2) / 2 - w_e mean(H)
+
+    With value_clip > 0 the value may move only that far from the old one before it counts as an error that
+    cannot be mended: the larger of the two squared errors is taken. All tensors are [N]; those that are
+    not of the network's new answer are constants to the gradient.
+    """
+    log_ratio = log_probs - old_log_probs
+    ratio = log_ratio.exp()
+    surrogate = torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
+    policy = -surrogate.mean()
+    errors = (value_targets - values).square()
+    if value_clip:
+        near = old_values + (values - old_values).clamp(-value_clip, value_clip)
+        errors = torch.maximum(errors, (value_targets - near).square())
+    value, entropy = 0.5 * errors.mean(), entropies.mean()
+    with torch.no_grad():
+        approx_kl = (ratio - 1 - log_ratio).mean()
+        clip_fraction = ((ratio - 1).abs() > clip).float().mean()
+    total = policy + weights.value * value - weights.entropy * entropy
+    return PpoLoss(total, policy, value, entropy, approx_kl, clip_fraction)
+
+
+class TdLoss(NamedTuple):
+    """What the gradient is taken of, and each transition's error."""
+
+    total: torch.Tensor  # scalar
+    td_errors: torch.Tensor  # [N], without gradient
+
+
+def huber_td_loss(values: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> TdLoss:
+    """Weighted mean Huber loss of TD errors d = target - value: d^2 / 2 up to |d| = 1, |d| - 1/2 beyond, so
+    that no error pulls with more than 1 (Mnih et al. 2015, "error clipping").
+
+    All arguments [N]; targets and weights are constants to the gradient.
+    """
+    losses = F.smooth_l1_loss(values, targets.detach(), reduction="none")
+    return TdLoss((weights * losses).mean(), (targets - values).detach())

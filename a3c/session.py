@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from a3c.agents import make_policy, metric_names
+from a3c.agents import check_replay, make_policy, metric_names
 from a3c.checkpoint import (
     Checkpoint,
     check_compatible,
@@ -77,12 +77,13 @@ def open_session(config: Config, run: RunDirectory) -> Session:
     """Builds the state of a run in `run`, or continues the one it holds; `Session.share` is still to come.
 
     Raises:
-        UsageError: the network does not fit the environment.
+        UsageError: the network does not fit the environment, or the replay the memory.
         CheckpointError: no checkpoint can be used, or it belongs to something else.
         StorageError: the run directory does not allow it.
     """
     clean(run.path)
     env = probe(config)
+    check_replay(config, env)
     try:
         policy = make_policy(config, env, config.run.seed, "cpu", greedy=False)
     except ValueError as error:

@@ -9,8 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-ALGOS = ("a3c",)
-MODELS = ("a3c-lstm", "a3c-small", "nature", "mlp")
+TABULAR = ("q-learning", "sarsa", "monte-carlo")
+ALGOS = ("a3c", "dqn", "ppo", *TABULAR, "random")
+MODELS = ("a3c-lstm", "a3c-small", "nature", "pixels", "mlp")
+ACTOR_CRITICS = ("a3c", "ppo")
+MODELS_OF = {
+    "a3c": ("a3c-lstm", "a3c-small", "nature", "mlp"),
+    "dqn": ("nature", "pixels", "mlp"),
+    "ppo": ("nature", "mlp"),
+}
+"""Networks by algorithm; the first is the default for pictures, mlp that for vectors. Others have none."""
+
 
 def setting(
     default: Any,
@@ -83,19 +92,121 @@ class LearnConfig:
 
     algo: str = setting("a3c", "learning algorithm", choices=ALGOS)
     model: str | None = setting(
-        None, "network; default: a3c-lstm for images, mlp otherwise", choices=MODELS
+        None, "network; default: for images a3c-lstm (dqn, ppo: nature), mlp otherwise", choices=MODELS,
+        algos=tuple(MODELS_OF),
     )
     gamma: float = setting(0.99, "discount factor per step", low=0, high=1)
-    tau: float = setting(1.0, "lambda of generalised advantage estimation", low=0, high=1)
-    entropy_coef: float = setting(0.01, "weight of the entropy bonus", low=0)
-    value_coef: float = setting(0.5, "weight of the value loss", low=0)
+    tau: float = setting(
+        1.0, "lambda of generalised advantage estimation", low=0, high=1, algos=ACTOR_CRITICS
+    )
+    entropy_coef: float = setting(0.01, "weight of the entropy bonus", low=0, algos=ACTOR_CRITICS)
+    value_coef: float = setting(0.5, "weight of the value loss", low=0, algos=ACTOR_CRITICS)
     num_steps: int = setting(20, "length of a rollout", low=1, high=100_000, unit="steps")
     envs_per_worker: int = setting(
         1, "environments each worker steps as one batch; 1 is the classic algorithm", low=1, high=4096
     )
     precision: str = setting(
         "auto", "arithmetic of the network; auto: bf16 where the device computes it faster than fp32",
-        choices=("auto", "fp32", "bf16"),
+        choices=("auto", "fp32", "bf16"), algos=tuple(MODELS_OF),
+    )
+
+
+@dataclass(frozen=True)
+class ExploreConfig:
+    """How often an agent that learns values tries a random action."""
+
+    epsilon_start: float = setting(
+        1.0, "chance of a random action at first", low=0, high=1, algos=("dqn", *TABULAR)
+    )
+    epsilon_final: float = setting(
+        0.01, "chance of a random action in the end", low=0, high=1, algos=("dqn", *TABULAR)
+    )
+    epsilon_decay: float = setting(
+        0.0005, "rate at which the chance falls exponentially, per episode of all workers",
+        low=0, algos=TABULAR,
+    )
+    epsilon_steps: int = setting(
+        1_000_000, "steps of all workers until the final chance is reached",
+        low=1, kind="count", unit="steps", algos=("dqn",),
+    )
+    epsilon_spread: float = setting(
+        1.0, "the last environment of all explores with the chance to the power of 1 + this, the first with "
+        "the chance itself, the others between", low=0, high=20, algos=("dqn",),
+    )
+    eval_epsilon: float = setting(
+        0.001, "chance of a random action when evaluated; --greedy: none", low=0, high=1, algos=("dqn",)
+    )
+
+
+@dataclass(frozen=True)
+class DqnConfig:
+    """Deep Q-learning."""
+
+    double: bool = setting(
+        True, "the online network chooses the action that the target network values", algos=("dqn",)
+    )
+    dueling: bool = setting(False, "value and advantages have heads of their own", algos=("dqn",))
+    n_step: int = setting(
+        1, "rewards summed before the value of what follows", low=1, high=100, unit="steps", algos=("dqn",)
+    )
+    replay_size: int = setting(
+        100_000, "observations in the replay, over all workers", low=100, kind="count", algos=("dqn",)
+    )
+    keep_replay: bool = setting(
+        False, "save the replay of --workers 0 in the checkpoints, instead of filling it anew on resume",
+        algos=("dqn",),
+    )
+    priority_exponent: float = setting(
+        0.0, "draw transitions by their TD error to this power; 0: uniformly", low=0, high=1, algos=("dqn",)
+    )
+    priority_beta: float = setting(
+        0.5, "how far the loss corrects for drawing by priority: 0 not at all, 1 fully",
+        low=0, high=1, algos=("dqn",),
+    )
+    learning_starts: int = setting(
+        1000, "random steps, over all workers, before learning; on resume the replay is filled as far",
+        low=1, kind="count", unit="steps", algos=("dqn",),
+    )
+    batch_size: int = setting(32, "transitions in one update", low=1, high=100_000, algos=("dqn",))
+    updates_per_rollout: int = setting(
+        1, "updates after each rollout of --num-steps", low=1, high=100_000, algos=("dqn",)
+    )
+    target_update: int = setting(
+        1000, "steps of all workers between two copies to the target network",
+        low=1, kind="count", unit="steps", algos=("dqn",),
+    )
+    grad_clamp: float = setting(
+        0.0, "clamp each element of a gradient to +-this, 0 for none", low=0, algos=("dqn",)
+    )
+    hidden: tuple[int, ...] = setting(
+        (256, 256), "units of the hidden layers of the mlp", low=1, high=100_000, algos=("dqn",)
+    )
+
+
+@dataclass(frozen=True)
+class TableConfig:
+    """Tabular learning."""
+
+    initial_q: float = setting(
+        0.0, "value of every cell at first; above what can be reached, it makes the agent try everything",
+        algos=TABULAR,
+    )
+
+
+@dataclass(frozen=True)
+class PpoConfig:
+    """Proximal policy optimisation."""
+
+    epochs: int = setting(4, "passes over each rollout", low=1, high=1000, algos=("ppo",))
+    minibatch_size: int = setting(64, "samples in one update", low=1, high=1_000_000, algos=("ppo",))
+    clip_range: float = setting(
+        0.2, "how far the ratio of new to old policy may leave 1 and still be rewarded", low=0, algos=("ppo",)
+    )
+    value_clip: float = setting(
+        0.0, "how far the value may move from the old one in a pass, 0 for any", low=0, algos=("ppo",)
+    )
+    normalize_advantages: bool = setting(
+        True, "give the advantages of each update mean 0 and deviation 1", algos=("ppo",)
     )
 
 
@@ -112,7 +223,9 @@ class OptimConfig:
     epsilon: float = setting(
         1e-5, "added to the root of the second moment (Adam, RMSprop)", low=0, flag="optimizer-epsilon"
     )
-    max_grad_norm: float = setting(40.0, "clip gradients to this global norm, 0 for none", low=0)
+    max_grad_norm: float = setting(
+        40.0, "clip gradients to this global norm, 0 for none", low=0, algos=tuple(MODELS_OF)
+    )
     max_lag: int = setting(
         0, "refuse a gradient older than this many updates, 0 for no limit", low=0, unit="updates"
     )

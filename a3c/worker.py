@@ -59,7 +59,7 @@ class Worker:
         self._board, self._row, self._link = session.board, row, link
         self._timings = Timings(lambda phase: self._board.beat(row, phase))
         self._envs = make_env(config.env, env_seeds, training=True)
-        self.agent = make_agent(config, self._envs.spec, agent_seed, device)
+        self.agent = make_agent(config, self._envs.spec, agent_seed, device, row)
         self._store = session.store(row)
         length, reward_clip = config.learn.num_steps, config.env.reward_clip or 0.0
         self._rollouts = collect(self._envs, self.agent, length, reward_clip, self._timings)

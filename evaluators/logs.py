@@ -67,7 +67,9 @@ class RunLogs:
     def draw_network(self, config: Config, env: EnvSpec) -> None:
         """The network as TensorBoard's graph, where the tracer understands it."""
         plain = config.replace(precision="fp32")  # the tracer does not know packed weights
-        network = make_policy(plain, env, 0, "cpu", greedy=False).network
+        network = getattr(make_policy(plain, env, 0, "cpu", greedy=False), "network", None)
+        if network is None:  # a table
+            return
         example = torch.zeros((1, *env.observation_shape), dtype=getattr(torch, env.observation_dtype))
         try:
             self._tensorboard.add_graph(network, (example, network.initial_state(1)))

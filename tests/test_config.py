@@ -108,7 +108,7 @@ class TestPresets:
         assert preset.summary
         config = resolved("--preset", name)
         assert config.run.preset == name
-        assert config.learn.algo == preset.algo
+        assert config.learn.algo == preset.algos[0]
 
     def test_an_unknown_one_names_the_nearest(self) -> None:
         text = mistakes_of("--preset", "pong-fsat")
@@ -140,7 +140,7 @@ class TestMistakes:
             (["--seed", "99999999999"], "above the greatest value"),
             (["--amsgrad", "perhaps"], "not True or False"),
             (["--algo", "a2c"], "did you mean a3c?"),
-            (["--model", "resnet"], "choose from a3c-lstm, a3c-small, nature, mlp"),
+            (["--model", "resnet"], "choose from a3c-lstm, a3c-small, nature, pixels, mlp"),
             (["--gpu-ids", "0", "0"], "names a GPU twice"),
             (["--gpu-ids", "0", "-1"], "stands alone"),
             (["--gpu-ids", "0,1"], "not a whole number"),
@@ -283,8 +283,8 @@ def values_of(setting: c.Setting) -> st.SearchStrategy[Any]:
         strategy = st.floats(low, high, allow_nan=False, allow_infinity=False)
     elif setting.base_type is str:
         strategy = st.text()
-    elif setting.name == "gpu_ids":
-        strategy = st.lists(st.integers(0, 99), unique=True).map(tuple)
+    elif setting.base_type == tuple[int, ...]:
+        strategy = st.lists(st.integers(max(0, low), 99), unique=True).map(tuple)
     else:
         strategy = st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.booleans())
     return strategy | st.none() if setting.optional else strategy

@@ -15,7 +15,7 @@ import torch
 
 from a3c.agents.base import Lesson
 from a3c.losses import actor_critic_loss
-from a3c.networks import ActorCritic, NetworkOutput
+from a3c.networks import ActorCritic, NetworkOutput, to_compute_format
 from a3c.parameters import Parameters
 from a3c.returns import explained_variance, gae
 from a3c.types import ActorOutput, Counters, Gradients, Rollout, State
@@ -56,9 +56,12 @@ class ActorCriticPolicy:
         if first.any():
             keep = torch.from_numpy(~first).to(self.device).unsqueeze(1)
             state = tuple(s * keep for s in state)
-        x = torch.from_numpy(observation).to(self.device, non_blocking=True)
+        return self.evaluate(torch.from_numpy(observation).to(self.device, non_blocking=True), state)
+
+    def evaluate(self, observation: torch.Tensor, state: State = ()) -> NetworkOutput:
+        """The network's answer to observation [B, ...] on its device."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            output: NetworkOutput = self.network(x, state)
+            output: NetworkOutput = self.network(observation, state)
         return output
 
     def choose(self, logits: torch.Tensor) -> torch.Tensor:
@@ -150,20 +153,3 @@ class ActorCriticAgent:
 
     def set_state(self, state: dict[str, Any]) -> None:
         self.policy.generator.set_state(state["generator"])
-
-
-def to_compute_format(network: ActorCritic, device: str, bf16: bool) -> ActorCritic:
-    """Gives a network its own weights on `device`: convolutions in channels_last order and, with bf16, the
-    matrices of its body in bfloat16, so that no forward pass has to convert them. The heads stay float32."""
-    for name, parameter in network.named_parameters():
-        order = torch.channels_last if parameter.ndim == 4 else torch.contiguous_format
-        lowered = bf16 and parameter.ndim > 1 and not name.startswith(("critic_linear", "actor_linear"))
-        # Not `.contiguous(...)`: it leaves a one-channel kernel as it is, which then gives slow output.
-        data = torch.empty(
-            parameter.shape,
-            dtype=torch.bfloat16 if lowered else torch.float32,
-            device=device,
-            memory_format=order,
-        )
-        parameter.data = data.copy_(parameter.detach())
-    return network

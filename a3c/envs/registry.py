@@ -16,6 +16,7 @@ from a3c.envs.atari_settings import FRAME_SKIP, AtariSettings
 from a3c.envs.gym_env import GymEnvironment
 from a3c.envs.levels import LEVELS_ID, STEP_CAP
 from a3c.errors import UsageError
+from a3c.settings import MODELS_OF, TABULAR
 
 gymnasium.register_envs(ale_py)  # here, because a spawned process knows only what it imports itself
 gymnasium.register(LEVELS_ID, "a3c.envs.levels:FrozenLakeLevels", max_episode_steps=STEP_CAP)
@@ -27,8 +28,6 @@ DETERMINISTIC_SKIP = {"SpaceInvaders": 3}
 """Frame skip of the removed *Deterministic ids where it was not 4; lasers blink at that rate."""
 
 ATARI_FLAGS = ("frame_skip", "frame_stack", "frame_size", "crop")
-
-IMAGE_MODELS = "--model a3c-lstm, a3c-small or nature"
 
 _log = logging.getLogger(__name__)
 
@@ -92,9 +91,12 @@ def resolve_env(config: Config) -> Config:
 
 
 def _resolve_atari(config: Config, registration: Registration) -> Config:
-    env, model = config.env, config.learn.model or "a3c-lstm"
+    env, algo = config.env, config.learn.algo
+    if algo in TABULAR:
+        raise UsageError(_no_states(config))
+    model = config.learn.model or MODELS_OF.get(algo, (None,))[0]
     if model == "mlp":
-        raise UsageError(f"--model mlp takes vectors; for the pictures of {env.env} take {IMAGE_MODELS}")
+        raise UsageError(_not_for_pictures(config))
     AtariSettings.resolve(env, registration.kwargs)
     own_skip = {**registration.kwargs, **env.env_kwargs}["frameskip"]
     original = model == "a3c-lstm"
@@ -117,14 +119,29 @@ def _resolve_other(config: Config) -> Config:
             raise UsageError(f"{flag} is a setting of Atari games, and {env.env} is none; leave it out")
     probe = GymEnvironment(env, seed=0)
     probe.close()
+    config = config.replace(reward_clip=0.0 if env.reward_clip is None else env.reward_clip)
+    algo = config.learn.algo
+    if algo in TABULAR and not probe.spec.num_states:
+        raise UsageError(_no_states(config))
+    if algo not in MODELS_OF:
+        return config
     pictures = len(probe.spec.observation_shape) == 3
     if model is None:
-        model = "a3c-lstm" if pictures else "mlp"
-    if probe.spec.num_states and config.learn.algo == "a3c":
-        raise UsageError(f"--env {env.env} only numbers its states; --algo a3c needs vectors or pictures")
+        model = MODELS_OF[algo][0] if pictures else "mlp"
+    if probe.spec.num_states:
+        raise UsageError(f"--env {env.env} only numbers its states; --algo {algo} needs vectors or pictures")
     if pictures and model == "mlp":
-        raise UsageError(f"--model mlp takes vectors; for the pictures of {env.env} take {IMAGE_MODELS}")
+        raise UsageError(_not_for_pictures(config))
     if not pictures and model != "mlp":
         raise UsageError(f"--model {model} takes pictures, and {env.env} shows none; take --model mlp")
-    clip = 0.0 if env.reward_clip is None else env.reward_clip
-    return config.replace(model=model, reward_clip=clip)
+    return config.replace(model=model)
+
+
+def _no_states(config: Config) -> str:
+    algo, networks = config.learn.algo, " or ".join(MODELS_OF)
+    return f"--algo {algo} needs numbered states, and {config.env.env} has none; take --algo {networks}"
+
+
+def _not_for_pictures(config: Config) -> str:
+    models = " or ".join(m for m in MODELS_OF[config.learn.algo] if m != "mlp")
+    return f"--model mlp takes vectors; for the pictures of {config.env.env} take --model {models}"

@@ -1,0 +1,207 @@
+"""The DQN agent: asynchronous workers, each with a replay memory of its own, learn one shared Q network.
+
+Mnih et al. 2015 with the options of its successors: Double (van Hasselt et al. 2016), dueling heads (Wang
+et al. 2016), n-step returns, prioritised replay (Schaul et al. 2016), and exploration spread over the
+workers (Horgan et al. 2018). What of it is shared is the online network; replay, target network and
+epsilon are each worker's own.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from a3c.agents.base import Lesson
+from a3c.losses import huber_td_loss
+from a3c.networks import to_compute_format
+from a3c.parameters import Parameters
+from a3c.q_networks import QNetwork
+from a3c.replay import Replay, ReplayBatch, ReplaySpec
+from a3c.schedules import linear
+from a3c.settings import DqnConfig, ExploreConfig
+from a3c.types import ActorOutput, Counters, Gradients, Rollout, State
+
+
+class DqnPolicy:
+    """Takes the action of highest value or, with chance `epsilon`, any.
+
+    Args:
+        network: taken over and moved to `device`.
+        seed: of the random actions.
+        device: "cpu" or "cuda:N".
+        epsilon: one for all environments, or [B].
+        bf16: compute convolutions and matrix products in bfloat16; the shared weights stay float32.
+    """
+
+    def __init__(
+        self, network: QNetwork, seed: int, device: str, epsilon: float | np.ndarray = 0.0, bf16: bool = False
+    ) -> None:
+        self.parameters = Parameters.of_module(network)
+        self.network = to_compute_format(network, device, bf16)
+        self.rng = np.random.default_rng(seed)
+        self.device, self.epsilon, self.bf16 = torch.device(device), epsilon, bf16
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        for name, parameter in self.network.named_parameters():
+            parameter.copy_(self.parameters.views[name])
+
+    def initial_state(self, batch: int) -> State:
+        return ()
+
+    def values(self, observation: np.ndarray, network: QNetwork | None = None) -> torch.Tensor:
+        """[B, A] of observation [B, ...], by the online network or another one like it."""
+        x = torch.from_numpy(observation).to(self.device, non_blocking=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            q: torch.Tensor = (network or self.network)(x)
+        return q
+
+    @torch.no_grad()
+    def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
+        random = self.rng.random(len(observation)) < self.epsilon
+        actions = self.rng.integers(self.network.q_linear.out_features, size=len(observation))
+        if not random.all():
+            best = self.values(observation).argmax(-1).cpu().numpy()
+            actions = np.where(random, actions, best)
+        return ActorOutput(actions, (), {})
+
+
+class DqnAgent:
+    """A `DqnPolicy` that learns from its replay.
+
+    Args:
+        policy: acts and holds the online network.
+        spec: of this worker's replay.
+        settings: of the algorithm.
+        explore: the epsilon of the first environment of all.
+        ranks: [B] in 0..1, where each environment stands among those of all workers; see `epsilons`.
+        warm_up: transitions in this worker's replay before it learns.
+    """
+
+    metric_names: tuple[str, ...] = ("td_loss", "td_error", "q_mean", "epsilon", "replay_filled")
+
+    def __init__(
+        self,
+        policy: DqnPolicy,
+        spec: ReplaySpec,
+        settings: DqnConfig,
+        explore: ExploreConfig,
+        ranks: np.ndarray,
+        warm_up: int,
+    ) -> None:
+        self.policy, self.parameters = policy, policy.parameters
+        self.replay = Replay(spec)
+        self.target = copy.deepcopy(policy.network)
+        self.settings, self.explore, self.ranks, self.warm_up = settings, explore, ranks, warm_up
+        self._target_period = -1  # the count of target updates by all workers' steps
+
+    def initial_state(self, batch: int) -> State:
+        return ()
+
+    def refresh(self) -> None:
+        self.policy.refresh()
+
+    @torch.no_grad()
+    def begin_rollout(self, counters: Counters) -> None:
+        warming_up = counters.env_steps < self.settings.learning_starts
+        self.policy.epsilon = 1.0 if warming_up else epsilons(self.explore, self.ranks, counters.env_steps)
+        period = counters.env_steps // self.settings.target_update
+        if period != self._target_period:
+            self._target_period = period
+            self.target.load_state_dict(self.policy.network.state_dict())
+
+    def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
+        return self.policy.act(observation, first, state)
+
+    def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
+        r = rollout
+        self.replay.add(r.observations, r.actions, r.rewards, r.discounts, r.firsts)
+        if len(self.replay) < self.warm_up:
+            return []
+        return [self.lesson] * self.settings.updates_per_rollout
+
+    def lesson(self) -> tuple[Gradients, dict[str, float]]:
+        """A gradient from one draw of the replay."""
+        batch = self.replay.sample(self.settings.batch_size, self.policy.rng, self.settings.priority_beta)
+        gradients, td_errors, metrics = self.gradients(batch)
+        self.replay.set_priorities(batch.slots, td_errors)
+        metrics["epsilon"] = float(np.mean(self.policy.epsilon))
+        metrics["replay_filled"] = len(self.replay) / self.replay.spec.capacity
+        return gradients, metrics
+
+    def gradients(self, batch: ReplayBatch) -> tuple[Gradients, np.ndarray, dict[str, float]]:
+        """Gradient of the Huber loss, the TD errors [N], and metrics."""
+        device = self.policy.device
+        actions, weights = (torch.from_numpy(a).to(device) for a in (batch.actions, batch.weights))
+        targets = self.targets(batch)
+        chosen = self.policy.values(batch.observations).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+        loss = huber_td_loss(chosen, targets, weights)
+        names, parameters = zip(*self.policy.network.named_parameters(), strict=True)
+        gradients = torch.autograd.grad(loss.total, parameters)
+        if clamp := self.settings.grad_clamp:
+            gradients = tuple(g.clamp(-clamp, clamp) for g in gradients)
+        metrics = {
+            "td_loss": float(loss.total.detach()),
+            "td_error": float(loss.td_errors.abs().mean()),
+            "q_mean": float(chosen.detach().mean()),
+        }
+        return dict(zip(names, gradients, strict=True)), loss.td_errors.cpu().numpy(), metrics
+
+    @torch.no_grad()
+    def targets(self, batch: ReplayBatch) -> torch.Tensor:
+        """[N], R + gamma^m Q'(s', a'): the target network's value Q' of the action a' that it finds best
+        itself or, Double, that the online network finds best."""
+        values = self.policy.values(batch.next_observations, self.target)
+        if self.settings.double:
+            best = self.policy.values(batch.next_observations).argmax(-1, keepdim=True)
+            following = values.gather(-1, best).squeeze(-1)
+        else:
+            following = values.amax(-1)
+        returns, discounts = (
+            torch.from_numpy(a).to(self.policy.device) for a in (batch.returns, batch.discounts)
+        )
+        return returns + discounts * following
+
+    def get_state(self) -> dict[str, Any]:
+        """Random generator and target network; the replay too with --keep-replay, else it fills anew."""
+        state: dict[str, Any] = {
+            "rng": self.policy.rng.bit_generator.state,
+            "target_period": self._target_period,
+            **{f"target.{name}": p.detach() for name, p in self.target.named_parameters()},
+        }
+        if self.settings.keep_replay:
+            for name, array in self.replay.get_state().items():
+                state[f"replay.{name}"] = torch.from_numpy(np.asarray(array))
+        return state
+
+    @torch.no_grad()
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.policy.rng.bit_generator.state = state["rng"]
+        self._target_period = state["target_period"]
+        for name, parameter in self.target.named_parameters():
+            parameter.copy_(state[f"target.{name}"])
+        replay = {
+            name.removeprefix("replay."): tensor.numpy()
+            for name, tensor in state.items()
+            if name.startswith("replay.")
+        }
+        if replay and self.settings.keep_replay:
+            self.replay.set_state(replay)
+
+
+def epsilons(explore: ExploreConfig, ranks: np.ndarray, env_steps: int) -> np.ndarray:
+    """[B] chances of a random action: the schedule's, to a power that grows with the environment's rank from
+    1 to 1 + spread, so that some explore and some play nearly as they will be judged (as in Ape-X)."""
+    start, final = explore.epsilon_start, explore.epsilon_final
+    epsilon = linear(start, final, explore.epsilon_steps, env_steps)
+    return np.asarray(epsilon ** (1 + explore.epsilon_spread * ranks))
+
+
+def ranks(worker_id: int, workers: int, envs_per_worker: int) -> np.ndarray:
+    """[B] in 0..1: the places of a worker's environments in the row of all; 0 for a single one."""
+    total = workers * envs_per_worker
+    return (worker_id * envs_per_worker + np.arange(envs_per_worker)) / max(1, total - 1)

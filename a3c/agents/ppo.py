@@ -1,0 +1,147 @@
+"""The PPO agent: an actor-critic that learns several times from each rollout (Schulman et al. 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from a3c.agents.actor_critic import ActorCriticPolicy
+from a3c.agents.base import Lesson
+from a3c.losses import LossWeights, ppo_loss
+from a3c.returns import explained_variance, gae
+from a3c.settings import PpoConfig
+from a3c.types import ActorOutput, Counters, Gradients, Rollout, State
+
+
+class Samples(NamedTuple):
+    """The N real steps of a rollout, in no order."""
+
+    observations: torch.Tensor  # [N, ...]
+    actions: torch.Tensor  # [N] int64
+    log_probs: torch.Tensor  # [N], of the policy that acted
+    values: torch.Tensor  # [N], of the critic while acting
+    advantages: torch.Tensor  # [N]
+    targets: torch.Tensor  # [N], of the value
+
+    def take(self, indices: torch.Tensor) -> Samples:
+        return Samples(*(part[indices] for part in self))
+
+
+class PpoAgent:
+    """An `ActorCriticPolicy` without memory that learns by PPO's clipped objective.
+
+    Args:
+        policy: acts and holds the network.
+        settings: of the algorithm.
+        gamma: discount per step.
+        tau: lambda of GAE.
+        weights: of the terms of the loss.
+    """
+
+    metric_names: tuple[str, ...] = (
+        "policy_loss",
+        "value_loss",
+        "entropy",
+        "approx_kl",
+        "clip_fraction",
+        "explained_variance",
+    )
+
+    def __init__(
+        self,
+        policy: ActorCriticPolicy,
+        settings: PpoConfig,
+        *,
+        gamma: float,
+        tau: float,
+        weights: LossWeights,
+    ) -> None:
+        self.policy, self.parameters, self.settings = policy, policy.parameters, settings
+        self.gamma, self.tau, self.weights = gamma, tau, weights
+        self._trace: list[tuple[torch.Tensor, torch.Tensor]] = []  # log-probability and value, [B] each
+
+    def initial_state(self, batch: int) -> State:
+        return self.policy.initial_state(batch)
+
+    def refresh(self) -> None:
+        self.policy.refresh()
+
+    def begin_rollout(self, counters: Counters) -> None:
+        self._trace.clear()
+
+    @torch.no_grad()
+    def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
+        output = self.policy.forward(observation, first, state)
+        action = self.policy.choose(output.logits)
+        log_probs = torch.log_softmax(output.logits, -1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        self._trace.append((log_probs, output.value))
+        return ActorOutput(action.cpu().numpy(), output.state, {})
+
+    def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
+        samples = self.samples(rollout)
+        count, size = len(samples.actions), self.settings.minibatch_size
+        explained = explained_variance(
+            samples.values, samples.targets, torch.ones_like(samples.values, dtype=torch.bool)
+        )
+        lessons: list[Lesson] = []
+        for _ in range(self.settings.epochs):
+            order = torch.randperm(count, generator=self.policy.generator, device=self.policy.device)
+            # Equal parts of about that size: a small rest would be a noisy update.
+            for part in order.tensor_split(max(1, round(count / size))) if count else ():
+                lessons.append(partial(self.gradients, samples, part, explained))
+        return lessons
+
+    @torch.no_grad()
+    def samples(self, rollout: Rollout) -> Samples:
+        """What the lessons draw from: advantages and targets by the weights that acted."""
+        device = self.policy.device
+        log_probs, values = (torch.stack(part) for part in zip(*self._trace, strict=True))  # [T, B]
+        rewards, discounts, valid, actions = (
+            torch.from_numpy(a).to(device)
+            for a in (rollout.rewards, rollout.discounts, rollout.valid(), rollout.actions)
+        )
+        last = self.policy.forward(rollout.observations[-1], rollout.firsts[-1], rollout.final_state)
+        all_values = torch.cat([values, last.value.unsqueeze(0)])
+        advantages, targets = gae(rewards, discounts, all_values, valid, self.gamma, self.tau)
+        observations = torch.from_numpy(rollout.observations[:-1]).to(device)
+        return Samples(
+            *(part[valid] for part in (observations, actions, log_probs, values, advantages, targets))
+        )
+
+    def gradients(
+        self, samples: Samples, indices: torch.Tensor, explained: float
+    ) -> tuple[Gradients, dict[str, float]]:
+        """Gradient of the loss on the samples at `indices` [M], and metrics."""
+        s, settings = samples.take(indices), self.settings
+        advantages = s.advantages
+        if settings.normalize_advantages and len(indices) > 1:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        output = self.policy.evaluate(s.observations)
+        all_log_probs = torch.log_softmax(output.logits, -1)
+        loss = ppo_loss(
+            log_probs=all_log_probs.gather(-1, s.actions.unsqueeze(-1)).squeeze(-1),
+            old_log_probs=s.log_probs,
+            entropies=-(all_log_probs.exp() * all_log_probs).sum(-1),
+            values=output.value,
+            old_values=s.values,
+            advantages=advantages,
+            value_targets=s.targets,
+            clip=settings.clip_range,
+            value_clip=settings.value_clip,
+            weights=self.weights,
+        )
+        names, parameters = zip(*self.policy.network.named_parameters(), strict=True)
+        gradients = torch.autograd.grad(loss.total, parameters)
+        reported = zip(self.metric_names, loss[1:], strict=False)
+        metrics = {name: float(value.detach()) for name, value in reported}
+        return dict(zip(names, gradients, strict=True)), metrics | {"explained_variance": explained}
+
+    def get_state(self) -> dict[str, Any]:
+        return {"generator": self.policy.generator.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.policy.generator.set_state(state["generator"])
