@@ -35,6 +35,7 @@ COMMANDS = {
     "run": Command("train agents; also python run.py", "a3c.cli", "run"),
     "eval": Command("score, show or film a trained agent; also python eval.py", "evaluators.command", "main"),
     "levels": Command("rank levels of the frozen lake by difficulty", "evaluators.levels", "main"),
+    "plot": Command("draw learning curves", "evaluators.plots", "main"),
     "play": Command("play a game by keyboard, or watch an agent", "evaluators.play", "main"),
     "status": Command("show a run from another shell", "a3c.status", "status"),
     "stop": Command("stop a run, with a last checkpoint", "a3c.status", "stop"),

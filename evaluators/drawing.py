@@ -1,0 +1,141 @@
+"""Learning curves as a picture that can be read at half its size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
+
+from a3c.atomic import storage_errors
+from evaluators.curves import EVALUATION, TRAIN, Curves, band, moving_average
+from evaluators.references import Reference
+
+_COLOURS = ("#1f6fb4", "#d95f02", "#1b9e77", "#7b3fa0", "#c2185b", "#6d4c41", "#00838f", "#827717")
+_SIZE, _DPI = (10, 6), 120
+_TITLE, _LABEL, _TICK, _SMALL = 20, 18, 16, 15  # points; half of them is still legible
+_LABELS = {"steps": "environment steps", "frames": "emulator frames", "episodes": "episodes of training"}
+_BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1.0}  # what is behind a name
+_REACH = 1.0  # a reference is drawn within this many heights of the curves, else only named
+
+
+def draw(
+    runs: Sequence[Curves], axis: str, references: Sequence[Reference], window: int, path: Path
+) -> None:
+    """Writes the picture. Raises StorageError.
+
+    Args:
+        runs: what to draw.
+        axis: "steps", "frames", "episodes" or "time".
+        references: scores to draw as lines.
+        window: points in the moving average of training.
+        path: .png, .svg or .pdf.
+    """
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    axes = figure.add_subplot()
+    unit = _time_unit(runs) if axis == "time" else (1.0, _LABELS[axis])
+    for colour, (label, group) in zip(_cycle(len(runs)), _groups(runs), strict=False):
+        _draw_group(axes, group, label, colour, axis, unit[0], window)
+    axes.set_title(", ".join(sorted({run.config.env.env for run in runs})), fontsize=_TITLE)
+    axes.set_xlabel(unit[1], fontsize=_LABEL)
+    axes.set_ylabel("score", fontsize=_LABEL)
+    axes.tick_params(labelsize=_TICK)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(EngFormatter(sep="") if axis != "time" else FuncFormatter(_short))
+    axes.grid(alpha=0.3)
+    axes.margins(x=0.02)
+    far = _draw_references(axes, references)
+    axes.legend(fontsize=_SMALL, framealpha=0.85, title=far or None, title_fontsize=_SMALL - 2)
+    with storage_errors(f"write {path}"):
+        figure.savefig(path, dpi=_DPI)
+
+
+def _cycle(number: int) -> list[str]:
+    return [_COLOURS[i % len(_COLOURS)] for i in range(number)]
+
+
+def _groups(runs: Sequence[Curves]) -> list[tuple[str, list[Curves]]]:
+    """Runs of one setting together, under the shortest name that tells them apart."""
+    groups: dict[str, list[Curves]] = {}
+    for run in runs:
+        groups.setdefault(run.setting(), []).append(run)
+    algos = [group[0].config.learn.algo for group in groups.values()]
+    labels = algos if len(set(algos)) == len(algos) else [group[0].path.name for group in groups.values()]
+    return list(zip(labels, groups.values(), strict=True))
+
+
+def _draw_group(
+    axes: Axes, runs: list[Curves], label: str, colour: str, axis: str, scale: float, window: int
+) -> None:
+    name = f"{label}, {len(runs)} runs" if len(runs) > 1 else label
+    smooth = []
+    for run in runs:
+        x, y = run.xy(TRAIN, axis)
+        if len(runs) == 1 and len(x) > 2 * window > 2:
+            axes.plot(x / scale, y[:, 0], color=colour, alpha=0.35, linewidth=1)
+        smooth.append((x / scale, moving_average(y[:, 0], y[:, 3], window)))
+    if (training := band(smooth)) is not None:
+        axes.plot(training.x, training.mean, color=colour, alpha=0.75, linewidth=2, label=f"{name}: training")
+        if len(runs) > 1:
+            axes.fill_between(training.x, training.low, training.high, color=colour, alpha=0.2, linewidth=0)
+    _draw_evaluations(axes, runs, name, colour, axis, scale)
+
+
+def _draw_evaluations(
+    axes: Axes, runs: list[Curves], name: str, colour: str, axis: str, scale: float
+) -> None:
+    """Points with bars from the lowest to the highest: of one run's games, or of several runs' means."""
+    series = [run.xy(EVALUATION, axis) for run in runs]
+    if len(runs) == 1:
+        x, y = series[0]
+        mean, low, high = y[:, 0], y[:, 1], y[:, 2]
+    else:
+        several = band([(x, y[:, 0]) for x, y in series])
+        if several is None:
+            return
+        x, mean, low, high = several
+    if len(x):
+        marker = "o" if len(x) <= 60 else "."
+        words = f"{name}: evaluation, lowest to highest"
+        bars = np.maximum(mean - low, 0), np.maximum(high - mean, 0)
+        axes.errorbar(
+            x / scale, mean, bars, color=colour, fmt=marker,
+            linestyle="-", linewidth=2.5, markersize=6, elinewidth=1.2, capsize=3, ecolor=colour, label=words,
+        )  # fmt: skip
+
+
+def _draw_references(axes: Axes, references: Sequence[Reference]) -> str:
+    """Lines where they do not squeeze the curves; the others in words."""
+    low, high = axes.get_ylim()
+    reach = (high - low) * _REACH
+    near = [mark for mark in references if low - reach <= mark.score <= high + reach]
+    taken: list[float] = []
+    for mark in sorted(near, key=lambda mark: mark.score):
+        axes.axhline(mark.score, color="0.35", linestyle="--", linewidth=1.5)
+    bottom, top = axes.get_ylim()
+    for mark in sorted(near, key=lambda mark: mark.score):
+        # Names of lines that lie close together alternate between the two sides.
+        crowded = any(abs(mark.score - other) < 0.07 * (top - bottom) for other in taken)
+        place, side = (0.01, "left") if crowded else (0.99, "right")
+        axes.text(
+            place, mark.score, f"{mark.name} {mark.score:.4g}", transform=axes.get_yaxis_transform(), ha=side,
+            va="bottom", fontsize=_SMALL, color="0.25", bbox=_BEHIND,
+        )  # fmt: skip
+        taken.append(mark.score)
+    far = [mark for mark in references if mark not in near]
+    return "beyond: " + ", ".join(f"{mark.name} {mark.score:.5g}" for mark in far) if far else ""
+
+
+def _time_unit(runs: Sequence[Curves]) -> tuple[float, str]:
+    longest = max(point.wall_s for run in runs for point in run.points)
+    for seconds, name in ((86400.0 * 2, "days"), (3600.0 * 2, "hours"), (60.0 * 2, "minutes")):
+        if longest >= seconds:
+            return seconds / 2, f"time of training ({name})"
+    return 1.0, "time of training (seconds)"
+
+
+def _short(value: float, position: int | None = None) -> str:
+    return f"{value:g}"

@@ -1,0 +1,74 @@
+"""Scores to compare with: of chance, of people, of the published A3C, and the best there can be."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import gymnasium
+import numpy as np
+
+from a3c.envs.levels import LEVELS_ID
+from a3c.envs.registry import RENAMED
+from a3c.errors import UsageError
+from a3c.settings import EnvConfig
+from evaluators.exact import optimal_value, policy_value, transition_model
+
+
+class Reference(NamedTuple):
+    """A score that somebody else reached."""
+
+    name: str
+    score: float
+
+
+_ATARI = {
+    "Asteroids": (719.1, 47389.0, 5093.0),
+    "BeamRider": (363.9, 16927.0, 24622.0),
+    "Breakout": (1.7, 30.5, 766.8),
+    "Enduro": (0.0, 861.0, -82.0),
+    "MsPacman": (307.3, 6952.0, 851.0),
+    "Pong": (-20.7, 14.6, 10.7),
+    "Qbert": (163.9, 13455.0, 21308.0),
+    "Seaquest": (68.4, 42055.0, 1326.0),
+    "SpaceInvaders": (148.0, 1669.0, 23846.0),
+}
+"""Random and human (no-op starts): Wang et al. 2016, "Dueling network architectures". A3C-LSTM (4 days, human
+starts): Mnih et al. 2016, "Asynchronous methods for deep reinforcement learning". The protocols differ, so
+these are marks to look at, not to the decimal."""
+
+_NAMES = ("random", "human", "A3C-LSTM paper")
+
+_BEST = {"Pong": 21.0, "Breakout": 864.0, "CartPole-v0": 200.0, "CartPole-v1": 500.0}
+"""The highest score the rules allow."""
+
+_SOLVED = {"LunarLander-v2": 200.0, "LunarLander-v3": 200.0}
+"""Where the makers of an environment call it solved."""
+
+
+def references(config: EnvConfig) -> list[Reference]:
+    """What is known about an environment; often nothing."""
+    game = re.sub(r"^ALE/|(NoFrameskip|Deterministic)?-v\d+$", "", config.env)
+    found = [Reference(*pair) for pair in zip(_NAMES, _ATARI.get(game, ()), strict=False)]
+    for name in (game, config.env):
+        if name in _BEST:
+            found.append(Reference("best possible", _BEST[name]))
+        if name in _SOLVED:
+            found.append(Reference("solved", _SOLVED[name]))
+    return found or _computed(config)
+
+
+def _computed(config: EnvConfig) -> list[Reference]:
+    """Exactly, where an environment publishes its dynamics."""
+    if config.env == LEVELS_ID and "board" not in config.env_kwargs:
+        return []  # every episode has other dynamics
+    try:
+        name = RENAMED.get(config.env, config.env)
+        env = gymnasium.make(name, max_episode_steps=config.max_episode_steps, **config.env_kwargs)
+        model = transition_model(env)
+    except (gymnasium.error.Error, ImportError, TypeError, ValueError, UsageError):
+        return []  # no table, or no such environment here
+    states, actions = model.rewards.shape
+    chance = policy_value(model, np.full((states, actions), 1 / actions)) if model.horizon else None
+    best = Reference("best possible", optimal_value(model))
+    return [best] if chance is None else [Reference("random", chance), best]
