@@ -2,6 +2,8 @@
 # make train   train; flags in ARGS: make train ARGS="--env Pong-v4 --workers 4"
 # make test    the tests; options in ARGS: make test ARGS="-k live -x"
 # make slow    the tests that train to a score
+# make chaos   100 rounds of random faults on a real training, 10 to 30 minutes
+# make soak    60 minutes of training, watched for leaks
 # make check   linter, types and tests
 # make tmux    trainer, status and TensorBoard in one tmux session; flags in A3C_ARGS
 # make clean   remove .venv and caches; runs under checkpoints/ stay
@@ -12,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TMUX_SESSION := tmux -L a3c -f tmux.conf
 
-.PHONY: setup train test slow check tmux clean
+.PHONY: setup train test slow chaos soak check tmux clean
 
 setup: $(STAMP)
 	@true
@@ -32,6 +34,12 @@ test: setup
 
 slow: setup
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+chaos: setup
+	$(BIN)/python -m benchmarks.chaos $(ARGS)
+
+soak: setup
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .

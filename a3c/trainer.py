@@ -120,7 +120,7 @@ def train_processes(
                 group.restart(name)
             reporter.refresh(group.states())
             group.trim_logs()
-            tell(service, group)
+            tell(service, group, session.config.run)
         stop(session, reporter, signals, group, ending, service)
     return ending
 
@@ -135,9 +135,10 @@ def limits(run: RunConfig) -> Limits:
     )
 
 
-def tell(service: ServiceManager, group: ProcessGroup) -> None:
-    """Lets the service manager know that this loop goes round, and at first that all children do."""
-    if all(child.state in (State.RUNNING, State.DONE) for child in group.states().values()):
+def tell(service: ServiceManager, group: ProcessGroup, run: RunConfig) -> None:
+    """Lets the service manager know that this loop goes round, and at first that enough workers do."""
+    workers = [child for child in group.states().values() if child.role == WORKER]
+    if sum(child.state is State.RUNNING for child in workers) >= min(run.min_workers, len(workers)):
         service.ready()
     service.alive()
 
