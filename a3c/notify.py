@@ -30,10 +30,8 @@ class ServiceManager:
         self._is_ready = False
 
     def ready(self) -> None:
-        """The run is healthy; told once."""
-        if not self._is_ready:
-            self._is_ready = True
-            self._send("READY=1")
+        """The run is healthy; told until it could be sent."""
+        self._is_ready = self._is_ready or self._send("READY=1")
 
     def alive(self) -> None:
         """The loop goes round; sends at most one message per interval."""
@@ -47,8 +45,10 @@ class ServiceManager:
         self.ready()  # one that ends before it was ready counts as failed
         self._send("STOPPING=1")
 
-    def _send(self, text: str) -> None:
+    def _send(self, text: str) -> bool:
+        """Whether it arrived: never waits for a manager that does not listen."""
         if not self._address:
-            return
+            return False
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as s:
-            s.sendto(text.encode(), self._address)
+            return s.sendto(text.encode(), self._address) > 0
+        return False
