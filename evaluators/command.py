@@ -19,6 +19,10 @@ from evaluators.options import NUM_EPISODES, NUM_SHOWN, Options
 MAX_EPISODES, MAX_SEED = 10_000, 2**31 - 1
 
 
+PUBLISHED = "published"
+"""The word for the seeds of an environment's published scores."""
+
+
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code. Raises A3CError for what the user can mend."""
     options = parse(argv)
@@ -56,7 +60,18 @@ def parse(argv: Sequence[str]) -> Options:
         "--seed", metavar="N", type=whole_number(0, MAX_SEED - MAX_EPISODES),
         help="seed of the first game; the others follow [default 1]",
     )  # fmt: skip
+    add(
+        "--seeds", dest="named_seeds", metavar=PUBLISHED, type=flag_value(_name_of_seeds),
+        help="the seeds of an environment's published scores (Taxi has 100), instead of --seed",
+    )  # fmt: skip
+    add("--baseline", **switch, help="play the same games with the random agent too")
     add("--greedy", **switch, help="take the likeliest action instead of sampling from the policy")
     add("--json", metavar="FILE", type=Path, help="write the result to this file")
     given = {name: value for name, value in vars(parser.parse(argv)).items() if value is not None}
     return Options(**given)
+
+
+def _name_of_seeds(text: str) -> str:
+    if text != PUBLISHED:
+        raise ValueError(f"the seeds that have a name are {PUBLISHED!r}; a number goes with --seed")
+    return text

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from a3c.saving import Record
 from evaluators.episodes import Games
+from evaluators.exact import ExactScore
 from evaluators.stats import summarise
 
 FIRST_SEED, SECOND_SEED = 10_000, 20_000
@@ -23,6 +24,16 @@ def seeds_from(first: int, count: int) -> tuple[int, ...]:
 def challenges(games: Games, best: Record | None) -> bool:
     """Whether games of a first evaluation earn their weights a second one."""
     return best is None or summarise(games.scores).mean > best["mean"]
+
+
+def exact_record(games: Games, exact: ExactScore, env_steps: int, best: Record | None) -> Record | None:
+    """The record of weights whose value is computed, so that no luck is in it and once is enough; None when
+    it does not beat the old one."""
+    if best is not None and exact.exact_value <= best["mean"]:
+        return None
+    s = summarise(games.scores)
+    sample = {"std": s.std, "min": s.min, "max": s.max, "n": s.n, "seeds": list(games.seeds)}
+    return {"mean": exact.exact_value, **sample, "env_steps": env_steps, **exact._asdict()}
 
 
 def new_record(first: Games, second: Games, env_steps: int, best: Record | None) -> Record | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cached_property
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -41,7 +42,6 @@ class ExactScore(NamedTuple):
     optimal_value: float  # of the best policy that may also watch the clock: nothing is better
     regret: float  # optimal_value - exact_value
     worst_regret: float  # the same from the start state where it is largest
-    best_stationary: float  # of the best policy found that, like a table, does not watch the clock
 
 
 def transition_model(env: gymnasium.Env[Any, Any], horizon: int | None = None) -> Model:
@@ -178,17 +178,28 @@ def _policy_gradient(model: Model, policy: np.ndarray) -> np.ndarray:
     return gradient
 
 
-def judge(model: Model, q: np.ndarray) -> ExactScore:
-    """Exact score of acting greedily on a table q [S, A], beside the optimum."""
-    values, optima = policy_values(model, greedy_policy(q)), optimal_values(model)
-    lost = np.maximum(optima - values, 0.0)  # below 0 by rounding only
-    return ExactScore(
-        exact_value=float(model.start @ values),
-        optimal_value=float(model.start @ optima),
-        regret=float(model.start @ lost),
-        worst_regret=float(lost[model.start > 0].max()),
-        best_stationary=policy_value(model, best_stationary_policy(model)),
-    )
+class Judge:
+    """Scores tables of one environment; what does not depend on the table is computed once."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._optima = optimal_values(model)
+
+    @cached_property
+    def best_stationary(self) -> float:
+        """Value of the best policy found that, like a table, does not watch the clock."""
+        return policy_value(self.model, best_stationary_policy(self.model))
+
+    def __call__(self, q: np.ndarray) -> ExactScore:
+        """Exact score of acting greedily on a table q [S, A], beside the optimum."""
+        start, values = self.model.start, policy_values(self.model, greedy_policy(q))
+        lost = np.maximum(self._optima - values, 0.0)  # below 0 by rounding only
+        return ExactScore(
+            exact_value=float(start @ values),
+            optimal_value=float(start @ self._optima),
+            regret=float(start @ lost),
+            worst_regret=float(lost[start > 0].max()),
+        )
 
 
 def published_seeds(env_id: str) -> tuple[int, ...]:

@@ -23,8 +23,10 @@ EVALUATION_TAGS = {
     "length_mean": "eval/length_mean",
     "truncated": "eval/truncated",
     "action_share": "eval/action_share",
+    "exact_value": "eval/exact_value",
+    "regret": "eval/regret",
 }
-"""TensorBoard tag of each number of a row on an evaluation."""
+"""TensorBoard tag of each number that a row on an evaluation may have."""
 
 
 def interval_row(
@@ -105,7 +107,7 @@ def _training_tag(name: str) -> str:
 
 def evaluation_points(row: Mapping[str, float]) -> dict[str, float]:
     """A row on an evaluation under its TensorBoard tags."""
-    return {tag: row[name] for name, tag in EVALUATION_TAGS.items()}
+    return {tag: row[name] for name, tag in EVALUATION_TAGS.items() if name in row}
 
 
 def _ratio(value: float, by: float) -> float | None:

@@ -21,7 +21,9 @@ class Options:
     video: Path | None = None
     gpu_id: int = -1
     seed: int = 1
+    named_seeds: str = ""  # "published": those of the environment's published scores; empty: from `seed` on
     greedy: bool = False
+    baseline: bool = False
     json: Path | None = None
 
     @property
@@ -31,6 +33,6 @@ class Options:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """One per game."""
+        """One per game, from `seed` on."""
         count = self.num_episodes or (NUM_SHOWN if self.shows else NUM_EPISODES)
         return tuple(range(self.seed, self.seed + count))

@@ -13,17 +13,19 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from a3c.saving import Progress
+from a3c.saving import Progress, Record
 from a3c.scoreboard import STOP_ALL, STOP_AND_SCORE
 from a3c.session import Session
 from a3c.stores.shared import Snapshot
 from a3c.tensor_files import non_finite
 from evaluators import contest
 from evaluators.episodes import Games
+from evaluators.exact import ExactScore
 from evaluators.keeper import Alarm, Keeper, Reporter
 from evaluators.logs import RunLogs
 from evaluators.match import EVALUATION, FINAL, RECHECK, Match
 from evaluators.meter import Meter, evaluation_points, games_row, training_points
+from evaluators.tables import find_judge, is_blank
 from evaluators.writer import Clock
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ class Evaluator:
         if first:  # workers may have begun before
             self._meter.include_start(session.elapsed_s() - session.elapsed_before_s)
         self._keeper = Keeper(session.saver(), self._store, reporter, clock)
+        self._judge = find_judge(session.config)
         self._match: Match | None = None
         self._final_begun = False
         self._complaints: set[str] = set()
@@ -182,17 +185,33 @@ class Evaluator:
 
     def _conclude(self, match: Match, games: Games) -> None:
         """Logs a finished evaluation; a candidate for the best plays again, or becomes it."""
-        self._log_games(match, games)
-        if match.first is not None:
-            step = match.progress.counters.env_steps
-            record = contest.new_record(match.first, games, step, self._keeper.best)
-            if record is not None:
-                self._keeper.crown(match.snapshot, match.progress, record)
-        elif contest.challenges(games, self._keeper.best):
+        exact = self._examine(match)
+        self._log_games(match, games, exact)
+        step, best = match.progress.counters.env_steps, self._keeper.best
+        if exact is not None:
+            self._crown(match, contest.exact_record(games, exact, step, best))
+        elif match.first is not None:
+            self._crown(match, contest.new_record(match.first, games, step, best))
+        elif contest.challenges(games, best):
             self._start(match.snapshot, match.progress, RECHECK, games)
 
-    def _log_games(self, match: Match, games: Games) -> None:
+    def _crown(self, match: Match, record: Record | None) -> None:
+        if record is not None:
+            self._keeper.crown(match.snapshot, match.progress, record)
+
+    def _examine(self, match: Match) -> ExactScore | None:
+        """The exact value of a table, where there is one."""
+        if self._judge is None:
+            return None
+        table = match.snapshot["model"]["q"].numpy()
+        if is_blank(table):
+            self._complain("all cells of the table are equal: nothing was learned yet, so it acts by chance")
+        return self._judge(table)
+
+    def _log_games(self, match: Match, games: Games, exact: ExactScore | None) -> None:
         numbers, p = games_row(games), match.progress
+        if exact is not None:
+            numbers |= exact._asdict()
         # A re-check has its own tag: it is of the same step as the evaluation before it.
         recheck = match.purpose == RECHECK
         shown = {"eval/recheck_mean": numbers["mean"]} if recheck else evaluation_points(numbers)

@@ -57,11 +57,28 @@ def table(report: Report) -> str:
         ("max", _number(report["max"])),
         ("length", f"{sum(report['lengths']) / report['n']:.0f} steps on average"),
         ("scores", _scores(report)),
+        *_exact(report),
     ]
+    if "random_mean" in report:
+        mean, std = _number(report["random_mean"]), _number(report["random_std"])
+        lines.append(("random", f"{mean} on average, std {std}: the random agent in the same games"))
     text = [f"  {name:<8} {value}" for name, value in lines]
     if any(report["truncated"]):
         text.append(f"  * {sum(report['truncated'])} cut by a limit before its end: at least this score")
     return "\n".join(text)
+
+
+def _exact(report: Report) -> list[tuple[str, str]]:
+    """Of a table: what it is worth in expectation."""
+    if "exact_value" not in report:
+        return []
+    best = f"{report['optimal_value']:.6f}, without watching the clock {report['best_stationary']:.6f}"
+    regret = f"{report['regret']:.6f}, from the worst start {report['worst_regret']:.6f}"
+    return [
+        ("exact", f"{report['exact_value']:.6f} is the expected score, from the transition table"),
+        ("optimum", best),
+        ("regret", regret),
+    ]
 
 
 def _number(value: float) -> str:

@@ -11,13 +11,18 @@ from functools import partial
 
 import torch
 
+from a3c.agents.random_agent import RandomAgent
 from a3c.atomic import storage_errors
 from a3c.envs import make_env
 from a3c.errors import UsageError
 from a3c.records import write_json
+from a3c.settings import TABULAR
 from evaluators.episodes import Games, Played, play_seeds
+from evaluators.exact import published_seeds
 from evaluators.options import Options
-from evaluators.report import make_report, table
+from evaluators.report import Report, make_report, table
+from evaluators.stats import summarise
+from evaluators.tables import draw_policy, find_judge, is_blank
 from evaluators.trained import Rebuilt, Trained, find_trained, rebuild
 from evaluators.video import check_format
 from evaluators.watch import Film, Screen, Window, no_window_because, picture_rate, watch
@@ -37,11 +42,15 @@ def score(options: Options) -> None:
     trained = find_trained(options.checkpoint, options.run_dir, options.env)
     agent = rebuild(trained, options.env, options.seed, device, options.greedy)
     print(_introduction(trained, agent, device))
-    games = _play_all(agent, options, trained)
+    seeds = _seeds(agent, options)
+    games = _play_all(agent, seeds, options, trained)
     if games is None:
         print("closed before a game was over: nothing to score")
         return
-    report = make_report(games, agent.env, options.greedy)
+    report = make_report(games, agent.env, options.greedy or agent.config.learn.algo in TABULAR)
+    report |= _examine(agent)
+    if options.baseline:
+        report |= _baseline(agent, games.seeds)
     print(table(report))
     if options.json:
         origin = {"checkpoint": str(trained.path), "env_steps": trained.env_steps, "device": device}
@@ -72,7 +81,8 @@ def _check_files(options: Options) -> None:
 def _introduction(trained: Trained, agent: Rebuilt, device: str) -> str:
     learn = agent.config.learn
     lines = [
-        f"{trained.path}: {learn.algo} with {learn.model}, the {trained.role} checkpoint, "
+        f"{trained.path}: {learn.algo}{f' with {learn.model}' * bool(learn.model)}, "
+        f"the {trained.role} checkpoint, "
         f"{trained.env_steps} steps of training",
         f"{agent.env.describe()}; on {device}",
     ]
@@ -81,10 +91,41 @@ def _introduction(trained: Trained, agent: Rebuilt, device: str) -> str:
     return "\n".join(lines)
 
 
-def _play_all(agent: Rebuilt, options: Options, trained: Trained) -> Games | None:
+def _seeds(agent: Rebuilt, options: Options) -> tuple[int, ...]:
+    if not options.named_seeds:
+        return options.seeds
+    found = published_seeds(agent.env.env_id)
+    if not found:
+        raise UsageError(f"--seeds {options.named_seeds}: none are known for {agent.env.env_id}")
+    return found[: options.num_episodes]
+
+
+def _examine(agent: Rebuilt) -> Report:
+    """What can be computed about a table, which is also drawn where it can be; nothing for a network."""
+    config = agent.config
+    if config.learn.algo not in TABULAR:
+        return {}
+    q = agent.policy.parameters.views["q"].numpy()
+    if is_blank(q):
+        print("warning: all cells of the table are equal: nothing was learned, and the policy is chance")
+    if picture := draw_policy(config.env, q):
+        print(f"the policy (a diagonal arrow: either of two actions; *: any of more):\n{picture}")
+    judge = find_judge(config)
+    return {} if judge is None else {**judge(q)._asdict(), "best_stationary": judge.best_stationary}
+
+
+def _baseline(agent: Rebuilt, seeds: tuple[int, ...]) -> Report:
+    """The same games, played by the random agent."""
+    make = partial(make_env, agent.config.env, training=False)
+    scores = _finish(play_seeds(RandomAgent(agent.env.num_actions, seeds[0]), make, seeds)).scores
+    s = summarise(scores)
+    return {"random_scores": scores, "random_mean": s.mean, "random_std": s.std}
+
+
+def _play_all(agent: Rebuilt, seeds: tuple[int, ...], options: Options, trained: Trained) -> Games | None:
     """One game per seed: in batches, or one after another where they are shown. None when the show was
     closed before a game was over."""
-    seeds, games = options.seeds, None
+    games = None
     make = partial(make_env, agent.config.env, training=False, render=options.shows)
     if not options.shows:
         return _finish(play_seeds(agent.policy, make, seeds))

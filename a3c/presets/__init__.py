@@ -20,7 +20,7 @@ class Preset:
     name: str
     summary: str
     envs: tuple[str, ...]  # glob patterns of environment ids it is made for
-    algo: str
+    algos: tuple[str, ...]  # that it suits; the first is its own
     settings: Mapping[str, Any]
 
 
@@ -31,7 +31,8 @@ def presets() -> dict[str, Preset]:
     for path in sorted(_FOLDER.glob("*.toml")):
         data = tomllib.loads(path.read_text())
         values = data["settings"]
-        found[path.stem] = Preset(path.stem, data["summary"], tuple(data["envs"]), values["algo"], values)
+        algos = (values["algo"], *data.get("other_algos", ()))
+        found[path.stem] = Preset(path.stem, data["summary"], tuple(data["envs"]), algos, values)
     return found
 
 
@@ -40,7 +41,7 @@ def preset_for(env: str, algo: str) -> Preset | None:
     matches = [
         (len(pattern), preset)
         for preset in presets().values()
-        if preset.algo == algo
+        if algo in preset.algos
         for pattern in preset.envs
         if fnmatch.fnmatchcase(env, pattern)
     ]

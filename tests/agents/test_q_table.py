@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from a3c.agents.q_table import LEARNERS, Exploration, QTableAgent, QTablePolicy
 from a3c.types import Counters, Rollout
-from evaluators.exact import judge, transition_model
+from evaluators.exact import Judge, transition_model
 
 ALGOS = tuple(LEARNERS)
 GAMMA, ALPHA = 0.9, 0.5
@@ -361,7 +361,7 @@ def test_frozen_lake_without_slipping_is_solved(algo, length, num_envs):
     agent = make_agent(algo, states=16, actions=4, gamma=0.95, lr=0.1, exploration=exploration)
     train(agent, "FrozenLake-v1", 0.1, 20_000 // num_envs, length, num_envs, is_slippery=False)
     model = transition_model(gymnasium.make("FrozenLake-v1", is_slippery=False))
-    assert judge(model, agent.policy.table).regret <= 1e-9
+    assert Judge(model)(agent.policy.table).regret <= 1e-9
 
 
 def test_the_cliff_teaches_q_learning_and_sarsa_different_ways():
@@ -372,6 +372,6 @@ def test_the_cliff_teaches_q_learning_and_sarsa_different_ways():
         exploration = Exploration(0.1, 0.1, 0.0)
         agent = make_agent(algo, states=48, actions=4, gamma=1.0, lr=0.1, exploration=exploration)
         train(agent, "CliffWalking-v1", 0.1, 2_500, num_envs=10)
-        values[algo] = judge(model, agent.policy.table).exact_value
+        values[algo] = Judge(model)(agent.policy.table).exact_value
     assert values["q-learning"] == pytest.approx(-13.0)
     assert -20.0 <= values["sarsa"] <= -15.0

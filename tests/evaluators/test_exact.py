@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from a3c.errors import UsageError
 from evaluators.exact import (
+    Judge,
     Model,
     action_values,
     best_stationary_policy,
     greedy_policy,
-    judge,
     optimal_value,
     optimal_values,
     policy_value,
@@ -146,15 +146,16 @@ def test_policy_value_equals_forward_propagation(seed, horizon, slippery):
 @given(seed=st.integers(0, 2**32 - 1))
 def test_no_table_beats_the_optimum_nor_the_best_stationary_policy(seed):
     model = model_of("FrozenLake-v1")
-    score = judge(model, np.random.default_rng(seed).integers(0, 3, size=(16, 4)).astype(np.float32))
-    assert score.exact_value <= score.best_stationary + 1e-9
+    judge = Judge(model)
+    score = judge(np.random.default_rng(seed).integers(0, 3, size=(16, 4)).astype(np.float32))
+    assert score.exact_value <= judge.best_stationary + 1e-9
     assert score.regret == pytest.approx(score.optimal_value - score.exact_value, abs=1e-12)
     assert score.worst_regret >= score.regret >= 0
 
 
 def test_a_table_of_zeros_is_judged_as_random_play():
     model = model_of("FrozenLake-v1")
-    score = judge(model, np.zeros((16, 4), dtype=np.float32))
+    score = Judge(model)(np.zeros((16, 4), dtype=np.float32))
     assert score.exact_value == policy_value(model, np.full((16, 4), 0.25))
     assert score.exact_value == pytest.approx(0.0139, abs=1e-4)
     assert policy_value(model, np.zeros(16, dtype=np.int64)) == 0.0
@@ -168,9 +169,10 @@ def test_greedy_policy_splits_ties():
 
 def test_an_optimal_table_has_no_regret():
     model = model_of(TAXI)
-    score = judge(model, action_values(model, optimal_values(model)))
+    judge = Judge(model)
+    score = judge(action_values(model, optimal_values(model)))
     assert score.worst_regret <= 1e-9
-    assert score.best_stationary == pytest.approx(score.optimal_value, abs=1e-9)
+    assert judge.best_stationary == pytest.approx(score.optimal_value, abs=1e-9)
 
 
 @pytest.mark.parametrize(

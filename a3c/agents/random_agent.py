@@ -1,0 +1,50 @@
+"""The agent that learns nothing and takes any action: the baseline of every other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from a3c.agents.base import Lesson
+from a3c.parameters import Parameters
+from a3c.types import ActorOutput, Counters, Rollout, State
+
+
+class RandomAgent:
+    """Takes every action with the same chance.
+
+    Args:
+        num_actions: A.
+        seed: of its choices.
+    """
+
+    metric_names: tuple[str, ...] = ()
+
+    def __init__(self, num_actions: int, seed: int) -> None:
+        self.parameters = Parameters({})
+        self._num_actions = num_actions
+        self._rng = np.random.default_rng(seed)
+
+    def refresh(self) -> None:
+        """Nothing to do: there are no parameters."""
+
+    def initial_state(self, batch: int) -> State:
+        return ()
+
+    def begin_rollout(self, counters: Counters) -> None:
+        """Nothing to do."""
+
+    def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
+        return ActorOutput(self._rng.integers(self._num_actions, size=len(first)), (), {})
+
+    def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
+        return ()
+
+    def get_state(self) -> dict[str, Any]:
+        """The random generator."""
+        return {"rng": self._rng.bit_generator.state}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._rng.bit_generator.state = state["rng"]
