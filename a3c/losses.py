@@ -105,11 +105,13 @@ class TdLoss(NamedTuple):
     td_errors: torch.Tensor  # [N], without gradient
 
 
-def huber_td_loss(values: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> TdLoss:
-    """Weighted mean Huber loss of TD errors d = target - value: d^2 / 2 up to |d| = 1, |d| - 1/2 beyond, so
-    that no error pulls with more than 1 (Mnih et al. 2015, "error clipping").
+def huber_td_loss(
+    values: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, delta: float = 1.0
+) -> TdLoss:
+    """Weighted mean Huber loss of TD errors d = target - value: d^2 / 2 up to |d| = delta, and from there
+    delta (|d| - delta / 2), so that no error pulls with more than delta (Mnih et al. 2015, with delta 1).
 
     All arguments [N]; targets and weights are constants to the gradient.
     """
-    losses = F.smooth_l1_loss(values, targets.detach(), reduction="none")
+    losses = F.huber_loss(values, targets.detach(), reduction="none", delta=delta)
     return TdLoss((weights * losses).mean(), (targets - values).detach())

@@ -175,6 +175,10 @@ class DqnConfig:
         1000, "steps of all workers between two copies to the target network",
         low=1, kind="count", unit="steps", algos=("dqn",),
     )
+    huber_delta: float = setting(
+        1.0, "TD error from which on the loss grows linearly; above 1 where rewards are not clipped",
+        low=1e-6, algos=("dqn",),
+    )
     grad_clamp: float = setting(
         0.0, "clamp each element of a gradient to +-this, 0 for none", low=0, algos=("dqn",)
     )

@@ -139,7 +139,7 @@ class DqnAgent:
         actions, weights = (torch.from_numpy(a).to(device) for a in (batch.actions, batch.weights))
         targets = self.targets(batch)
         chosen = self.policy.values(batch.observations).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-        loss = huber_td_loss(chosen, targets, weights)
+        loss = huber_td_loss(chosen, targets, weights, self.settings.huber_delta)
         names, parameters = zip(*self.policy.network.named_parameters(), strict=True)
         gradients = torch.autograd.grad(loss.total, parameters)
         if clamp := self.settings.grad_clamp:
