@@ -1,0 +1,31 @@
+"""Training inside one process, for tests."""
+
+from a3c.agents import make_policy, metric_names
+from a3c.config import resolve
+from a3c.envs import resolve_env
+from a3c.scoreboard import Scoreboard
+from a3c.session import Session, probe
+from a3c.stores.shared import StoreMemory
+from a3c.trainer import InlineLink
+from a3c.worker import Worker, WorkerSpec, spent
+
+
+def make_session(folder, given):
+    """A run of one process, as `--workers 0` would make it."""
+    config = resolve_env(resolve({"workers": "0", **given}))
+    env = probe(config)
+    weights = make_policy(config, env, config.run.seed, "cpu", greedy=False).parameters
+    memory = StoreMemory.allocate(weights.shapes, config.optim)
+    memory.weights.copy_(weights.flat)
+    board = Scoreboard(1, metric_names(config.learn.algo))
+    return Session(config, env, folder, memory, board)
+
+
+def train(folder, given):
+    """Trains for `max_steps`; returns the session."""
+    session = make_session(folder, given)
+    worker = Worker(WorkerSpec(session, 0, 0), InlineLink())
+    while not spent(session):
+        worker.step()
+    worker.close()
+    return session
