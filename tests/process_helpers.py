@@ -11,6 +11,7 @@ import ctypes
 import faulthandler
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -152,6 +153,16 @@ def confess(board: Board, row: int, link: Link) -> None:
     }
     link.event("facts", facts)
     print("printed by the child")
+
+
+def use_up_memory(board: Board, row: int, link: Link) -> None:
+    """Asks for more than this process may have."""
+    link.ready()
+    soft = 2**30
+    resource.setrlimit(resource.RLIMIT_AS, (soft, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    hoard = []
+    while True:
+        hoard.append(bytearray(2**24))
 
 
 def start_a_helper(board: Board, row: int, link: Link) -> None:

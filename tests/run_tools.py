@@ -27,13 +27,20 @@ def wait_for(condition, timeout_s=60.0, what="the condition"):
 
 
 class Run:
-    """A `run.py` in a process of its own, in a folder of its own."""
+    """A `run.py` in a process of its own, in a folder of its own; `within` is a command that execs it."""
 
-    def __init__(self, folder: Path, *flags: str, run_dir: str = "run", env: dict[str, str] | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        *flags: str,
+        run_dir: str = "run",
+        env: dict[str, str] | None = None,
+        within: tuple[str, ...] = (),
+    ):
         self.path = folder / run_dir
         self.output_path = folder / f"output-{time.monotonic_ns()}.txt"
         environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", **(env or {})}
-        command = [sys.executable, str(ROOT / "run.py"), "--run-dir", str(self.path), *flags]
+        command = [*within, sys.executable, str(ROOT / "run.py"), "--run-dir", str(self.path), *flags]
         with self.output_path.open("w") as output:
             self.process = subprocess.Popen(
                 command,

@@ -15,6 +15,7 @@ import threading
 import time
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -206,6 +207,34 @@ def test_f10_a_failing_start_is_retried(run_of, monkeypatch):
     assert run.restarts("worker-0") == 2
     assert "worker-0 could not be started: [Errno 11] Resource temporarily unavailable; restart 1" in run.text
     assert "worker-0 could not be started: MemoryError" in run.text
+
+
+def test_f11_a_worker_without_memory_is_replaced(run_of):
+    run = run_of(helpers.use_up_memory, helpers.work)
+    run.until(lambda: run.restarts("worker-0") == 1)
+    assert "MemoryError" in run.text
+    assert run.restarts("worker-1") == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_f42_two_hundred_kills_in_a_row(run_of):
+    """The main process stays as it was: descriptors, threads, memory."""
+    limits = replace(QUICK, backoff_s=0.01, backoff_max_s=0.01, max_failures=10**6)
+    run = run_of(helpers.work, helpers.work, limits=limits)
+    main, memory = psutil.Process(), []
+    for kill in range(200):
+        run.until(lambda: run.running("worker-0"))
+        if kill == 20:
+            before = main.num_fds(), main.num_threads()
+        if kill >= 20:
+            memory.append(main.memory_full_info().uss)
+        os.kill(run.pid("worker-0"), signal.SIGKILL)
+        run.until(lambda kill=kill: run.restarts("worker-0") == kill + 1)
+    run.until(lambda: run.running("worker-0"))
+    assert (main.num_fds(), main.num_threads()) == before
+    assert memory[-1] - memory[0] < 2_000_000
+    assert run.restarts("worker-1") == 0
 
 
 def test_f19_the_evaluator_may_fail_for_good(run_of):

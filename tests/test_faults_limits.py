@@ -1,0 +1,144 @@
+"""A real run and too little of everything: disk, shared memory, descriptors, memory."""
+
+import ast
+import os
+import random
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from a3c.parameters import Parameters
+from a3c.scoreboard import Scoreboard
+from a3c.settings import OptimConfig
+from a3c.stores.shared import SharedStore, StoreMemory
+from tests.run_tools import ROOT, TINY, Run, wait_for
+
+CARTPOLE = ["--env", "CartPole-v1", "--workers", "1", "--checkpoint-every", "1", "--eval-every", "0", *TINY]
+
+
+def with_small(size, *folders):
+    """A command that gives what it runs a file system of its own, of `size`, at each of `folders`."""
+    mounts = " && ".join(f"mount -t tmpfs -o size={size} tmpfs {shlex.quote(str(f))}" for f in folders)
+    namespace = ("unshare", "-Urm", "sh", "-c")
+    if not shutil.which("unshare") or subprocess.run([*namespace, mounts], capture_output=True).returncode:
+        pytest.skip("this system does not allow user namespaces")
+    return (*namespace, f'{mounts} && exec "$0" "$@"')
+
+
+def fill(file):
+    """Writes until there is no room."""
+    with open(file, "wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(4096))
+
+
+def unsaved(run):
+    """The steps of the checkpoints that could not be written."""
+    return sorted({int(step) for step in re.findall(r"no checkpoint of step (\d+)", run.output)})
+
+
+def test_f26_f27_f29_a_disk_that_is_full_and_then_has_room(tmp_path):
+    """In a run that has 2 MB of shared memory, and of disk."""
+    (tmp_path / "disk").mkdir()
+    within = with_small("2m", tmp_path / "disk", "/dev/shm")
+    with Run(tmp_path, *CARTPOLE, run_dir="disk/run", within=within) as run:
+        run.path = Path(f"/proc/{run.process.pid}/root{run.path}")  # as the run sees it
+        run.training()
+        wait_for(run.checkpoints, what="a checkpoint")
+        with pytest.raises(OSError, match="No space"):
+            fill(run.path.parent / "filler")
+        wait_for(lambda: len(unsaved(run)) >= 2, what="training that goes on without checkpoints")
+        assert run.checkpoints()
+        (run.path.parent / "filler").unlink()
+        last = unsaved(run)[-1]
+        wait_for(lambda: int(run.checkpoints()[-1].name[5:14]) > last, what="a checkpoint again")
+        run.wait_until(lambda s: s["steps"] > last, what="a status again")
+        run.signal(signal.SIGTERM)
+        assert run.end(30) == 0, run.output
+    assert "Traceback" not in run.output
+
+
+def test_f28_a_run_directory_that_vanishes(tmp_path):
+    with Run(tmp_path, *CARTPOLE) as run:
+        run.training()
+        shutil.rmtree(run.path)
+        wait_for(lambda: len(unsaved(run)) >= 2, what="training that goes on")
+        run.signal(signal.SIGTERM)
+        assert run.end(30) == 6, run.output
+    assert "error: cannot" in run.output
+    assert "Traceback" not in run.output
+
+
+def test_f29_too_little_shared_memory(tmp_path):
+    with Run(tmp_path, *CARTPOLE, within=with_small("64k", "/dev/shm")) as run:
+        assert run.end() == 6, run.output
+    assert re.search(r"error: \S+ MB of shared memory are needed and /dev/shm has 0\.1 MB free", run.output)
+    assert "--shm-size=64m" in run.output
+
+
+def test_f30_few_open_files(tmp_path):
+    with Run(tmp_path, *CARTPOLE, within=("sh", "-c", 'ulimit -n 64 && exec "$0" "$@"')) as run:
+        assert run.end() == 2, run.output
+    assert "raise it with `ulimit -n 160`" in run.output
+
+
+def test_f11_f43_a_run_that_grows_stops_in_time(tmp_path):
+    """--max-rss ends it with a checkpoint, before the kernel would without one."""
+    flags = ["--env", "fault_env:Fault-v0", "--env-kwargs", "mode=leak", "at=200", "--workers", "1"]
+    with Run(tmp_path, *flags, "--eval-every", "0", "--max-rss", "1500m", *TINY) as run:
+        assert run.end() == 0, run.output
+    assert "MB and --max-rss is 1500 MB" in run.output
+    status = run.status()
+    assert status["state"] == "stopped"
+    assert run.checkpoints()[-1].name == f"ckpt-{status['steps']:09d}"
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_f02_killed_inside_an_update(tmp_path, locked):
+    """Writers die at random moments, thirty times; the next one updates at once, and all stays finite."""
+    optim = OptimConfig(lr=1e-3)
+    shapes = {f"layer{i}": (100, 100) for i in range(10)}
+    memory, board = StoreMemory.allocate(shapes, optim).share(), Scoreboard(1).share()
+    rng = random.Random(0)
+
+    def door():
+        return SharedStore(memory, optim, 0, board, 0, tmp_path / "lock" if locked else None)
+
+    gradients = Parameters(shapes, torch.randn(100_000)).views
+    for _ in range(30):
+        before = board.total("updates")
+        child = os.fork()
+        if not child:
+            store = door()
+            while True:
+                store.push(gradients, 0)
+        deadline = time.monotonic() + 5  # a lock that its dead holder keeps would stop the next one
+        while board.total("updates") < before + 3:
+            assert time.monotonic() < deadline
+        time.sleep(rng.uniform(0, 0.005))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert torch.isfinite(memory.weights).all()
+    assert all(torch.isfinite(tensor).all() for tensor in memory.optimizer.values())
+
+
+WALL_CLOCKS = {"time.time", "time.localtime", "time.ctime"}
+MAY_READ_THE_CLOCK = {"evaluators/writer.py"}  # TensorBoard's format asks for the time of day
+
+
+def test_f32_no_decision_depends_on_the_time_of_day():
+    """A clock that jumps changes what people read, never what a run does: durations are monotonic."""
+    found = set()
+    for folder in ("a3c", "evaluators"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in WALL_CLOCKS:
+                    found.add(str(path.relative_to(ROOT)))
+    assert found <= MAY_READ_THE_CLOCK
