@@ -155,6 +155,15 @@ def confess(board: Board, row: int, link: Link) -> None:
     print("printed by the child")
 
 
+def babble(board: Board, row: int, link: Link) -> None:
+    """Prints without end."""
+    link.ready()
+    while True:
+        board.beat(row)
+        print("so much to say", "." * 100)
+        time.sleep(0.01)
+
+
 def use_up_memory(board: Board, row: int, link: Link) -> None:
     """Asks for more than this process may have."""
     link.ready()

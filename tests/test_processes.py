@@ -209,6 +209,30 @@ def test_f10_a_failing_start_is_retried(run_of, monkeypatch):
     assert "worker-0 could not be started: MemoryError" in run.text
 
 
+def test_all_may_be_renewed_with_nobody_there_between(run_of):
+    run = run_of(helpers.work, helpers.work_stubbornly, evaluator=helpers.work)
+    run.until(run.running)
+    family, seen = [s.pid for s in run.group.states().values()], []
+    run.group.renew(lambda: seen.append(gone(*family)))
+    assert seen == [True]
+    run.until(lambda: run.running() and not {s.pid for s in run.group.states().values()} & set(family))
+    assert "warning" not in run.text
+
+
+def test_a_log_that_grows_is_trimmed_while_it_is_written(run_of, monkeypatch):
+    monkeypatch.setattr("a3c.spawning._LOG_BYTES", 1000)
+    run = run_of(helpers.babble)
+    log = run.folder / "worker-0.log"
+    run.until(lambda: log.exists() and log.stat().st_size > 5000)
+    run.group.trim_logs()
+    assert log.stat().st_size < 5000
+    assert (run.folder / "worker-0.log.1").stat().st_size > 5000
+    run.until(lambda: log.read_text().count("so much to say") > 3)
+    os.kill(run.pid("worker-0"), signal.SIGKILL)
+    run.until(lambda: run.restarts("worker-0") == 1)
+    assert "so much to say" in run.text
+
+
 def test_f11_a_worker_without_memory_is_replaced(run_of):
     run = run_of(helpers.use_up_memory, helpers.work)
     run.until(lambda: run.restarts("worker-0") == 1)
