@@ -25,7 +25,7 @@ def play(agent, observations, firsts, rewards, discounts):
 
 
 def plain_loss(network, rollout):
-    """Mnih et al. 2016, alg. 3 with GAE, one environment and one step at a time, with a fresh forward pass."""
+    """Mnih et al. 2016, alg. 3 with GAE, one environment and step at a time, with a fresh forward pass."""
     steps, batch = rollout.rewards.shape
     policy = value = entropy = torch.zeros(())
     valid = rollout.valid()

@@ -245,7 +245,8 @@ def test_a_share_too_small_to_learn_from_is_refused():
 
 
 def test_atari_replay_stores_single_frames():
-    config = resolve_env(resolve({"env": "Breakout-v0", "algo": "dqn", "replay_size": "10k", "preset": "none"}))
+    given = {"env": "Breakout-v0", "algo": "dqn", "replay_size": "10k", "preset": "none"}
+    config = resolve_env(resolve(given))
     envs = make_env(config.env, [0], training=True)
     agent = make_agent(config.replace(workers=1), envs.spec, 0, "cpu")
     envs.close()
