@@ -46,7 +46,8 @@ def parse(argv: Sequence[str]) -> Options:
     add("--env", metavar="ID", help="environment to play in [default: the one it was trained in]")
     add(
         "--checkpoint", metavar="WHICH",
-        help="best, newest, or the path of a run or a checkpoint [default: best, else newest]",
+        help="best, newest, the path of a run, a checkpoint or a package, or hub:USER/NAME for one on the "
+        "Hugging Face Hub [default: best, else newest]",
     )  # fmt: skip
     add("--run-dir", metavar="DIR", help="the run [default: the one with the youngest checkpoint]")
     add(

@@ -21,8 +21,10 @@ from a3c.envs import make_env, resolve_env
 from a3c.errors import A3CError, CheckpointError, UsageError
 from a3c.run_directory import CONFIG, load_config
 from a3c.types import EnvSpec
+from evaluators import hub
+from evaluators.package_format import folder, is_package, read_package
 
-BEST, NEWEST = "best", "newest"
+BEST, NEWEST, PACKAGE = "best", "newest", "package"
 
 _SEEN_BY_THE_NETWORK = (
     "observation_shape", "observation_dtype", "num_states", "num_actions", "action_meanings",
@@ -38,12 +40,12 @@ class Trained:
 
     path: Path
     checkpoint: Checkpoint
-    role: str  # in its run: "best", "newest", or "named" by the user
+    role: str  # in its run: "best", "newest", or "named" by the user; or "package"
 
     @property
     def run_dir(self) -> Path:
-        """The run it belongs to."""
-        return self.path.parent
+        """The run it belongs to; of a package, the current folder."""
+        return Path() if self.role == PACKAGE else self.path.parent
 
     @property
     def env_steps(self) -> int:
@@ -66,7 +68,8 @@ def find_trained(
     """The checkpoint that the flags mean.
 
     Args:
-        which: "best", "newest", or the path of a run or a checkpoint; empty: best, else newest.
+        which: "best", "newest", the path of a run, a checkpoint or a package, or "hub:user/name"; empty:
+            best, else newest.
         run_dir: the run, where `which` is no path; empty: the newest under `root`.
         env: restricts the newest run to this environment; empty: any.
         root: where runs are.
@@ -81,10 +84,23 @@ def find_trained(
         return _choose(_existing(run_dir, "--run-dir") if run_dir else _newest_run(root, env), which)
     if run_dir:
         raise UsageError(f"{flag} {which} is a path, and --run-dir names a run; give only one of them")
+    if which.startswith(hub.PREFIX):
+        return Trained(Path(which), hub.download(which), PACKAGE)
+    if Path(which).is_file():
+        kinds = "the folder of a run, a checkpoint or a package"
+        raise CheckpointError(f"{flag} {which} is a file, not {kinds}{_pickled(which)}")
     path = _existing(which, flag)
+    if is_package(path):
+        return Trained(path, read_package(folder(path), str(path)), PACKAGE)
     if _is_run(path):
         return _choose(path, "")
     return Trained(path, read_checkpoint(path), "named")
+
+
+def _pickled(name: str) -> str:
+    if not name.endswith((".pkl", ".pickle")):
+        return ""
+    return "; a pickle could run any code: `a3c convert-q-table` takes the numbers out of an old Q table"
 
 
 def _existing(text: str, flag: str) -> Path:

@@ -1,0 +1,137 @@
+"""A trained agent as a folder to share: no pickle, every file with its size and SHA-256.
+
+    model.safetensors   the weights
+    config.json         settings, environment and network, so that it can be rebuilt
+    results.json        scores of whole games and how they were made
+    replay.mp4          one game
+    metrics.csv         the learning curve
+    README.md           the model card
+    MANIFEST.json       what is in the others
+
+Nothing that is read here is ever run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from a3c.atomic import read_regular
+from a3c.checkpoint import SCHEMA, Checkpoint
+from a3c.errors import CheckpointError
+from a3c.tensor_files import MAX_BYTES, decode_tensors, non_finite, one_line
+
+MANIFEST, CONFIG, MODEL, RESULTS = "MANIFEST.json", "config.json", "model.safetensors", "results.json"
+REPLAY, METRICS, CARD = "replay.mp4", "metrics.csv", "README.md"
+
+LIMITS = {
+    MANIFEST: 2**16,
+    CONFIG: 2**20,
+    RESULTS: 2**20,
+    CARD: 2**20,
+    METRICS: 2**26,
+    REPLAY: 2**28,
+    MODEL: MAX_BYTES,
+}
+"""Every file a package can have, and the most bytes of it that are read."""
+
+_FORMAT = "a3c-agent"
+_STATE = ("schema", "config", "env", "network", "algo", "counters")
+"""What a package keeps of a checkpoint's state."""
+
+Fetch = Callable[[str, int], bytes]
+"""Gets the content of the file of that name, of at most so many bytes. Raises OSError or ValueError."""
+
+
+def encode_config(checkpoint: Checkpoint) -> bytes:
+    """The content of config.json."""
+    kept = {name: checkpoint.state[name] for name in _STATE}
+    # Without the group "run": workers, devices and folders are of the place it was trained, not of the agent.
+    kept["config"] = {group: values for group, values in kept["config"].items() if group != "run"}
+    return (json.dumps({"format": _FORMAT, **kept}, indent=1, sort_keys=True) + "\n").encode()
+
+
+def encode_manifest(files: Mapping[str, bytes]) -> bytes:
+    """The content of MANIFEST.json for the other files."""
+    listed = {name: {"bytes": len(data), "sha256": _sha256(data)} for name, data in files.items()}
+    return (json.dumps({"format": _FORMAT, "schema": SCHEMA, "files": listed}, indent=1) + "\n").encode()
+
+
+def is_package(path: Path) -> bool:
+    """Whether a folder looks like one."""
+    return (path / MANIFEST).is_file() and (path / CONFIG).is_file()
+
+
+def folder(path: Path) -> Fetch:
+    """Reads from a folder on the disk; links are not followed."""
+    return lambda name, limit: read_regular(path / name, limit)
+
+
+def read_package(fetch: Fetch, name: str) -> Checkpoint:
+    """The agent in a package, each file as the manifest lists it.
+
+    Args:
+        fetch: gets its files.
+        name: what to call it in messages.
+
+    Raises:
+        CheckpointError: a file is missing, too large, changed, or does not hold what it should.
+    """
+    try:
+        listed = read_manifest(fetch)
+        config = json.loads(_verified(CONFIG, fetch, listed))
+        if config.pop("format") != _FORMAT or set(config) != set(_STATE):
+            raise ValueError(f"{CONFIG} is not that of an agent")
+        if ":" in config["env"]["env_id"] + config["config"]["env"]["env"]:
+            raise ValueError("its environment would import a module; ask for its own id")
+        model = decode_tensors(_verified(MODEL, fetch, listed))
+        if bad := non_finite(model):
+            raise ValueError(f"its weight {bad[0]} is not finite")
+    except CheckpointError:
+        raise
+    except OSError as error:
+        file = error.filename or "a file"
+        raise CheckpointError(f"{name}: {file} cannot be read: {error.strerror}") from error
+    except Exception as error:  # parsers of hostile bytes raise anything
+        raise CheckpointError(f"{name} is no sound package: {one_line(error)}") from error
+    return Checkpoint(model, config)
+
+
+def verify_package(path: Path) -> dict[str, Path]:
+    """The files of a package in a folder, all of them as the manifest lists them, to be sent elsewhere.
+    Raises CheckpointError."""
+    read_package(folder(path), str(path))
+    try:
+        listed = read_manifest(folder(path))
+        for name in listed:
+            _verified(name, folder(path), listed)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is no sound package: {one_line(error)}") from error
+    return {name: path / name for name in (*listed, MANIFEST)}
+
+
+def read_manifest(fetch: Fetch) -> dict[str, Any]:
+    """The listed files: name -> {"bytes", "sha256"}. Raises ValueError for anything else."""
+    manifest = json.loads(fetch(MANIFEST, LIMITS[MANIFEST]))
+    if manifest["format"] != _FORMAT:
+        raise ValueError(f"{MANIFEST} is not that of an agent")
+    if not isinstance(manifest["schema"], int) or manifest["schema"] > SCHEMA:
+        raise ValueError(f"it has layout {manifest['schema']}, newer than {SCHEMA}; use a newer version")
+    listed: dict[str, Any] = manifest["files"]
+    if not {CONFIG, MODEL} <= set(listed) <= set(LIMITS):
+        raise ValueError(f"{MANIFEST} lists other files than an agent has")
+    return listed
+
+
+def _verified(name: str, fetch: Fetch, listed: Mapping[str, Any]) -> bytes:
+    data = fetch(name, LIMITS[name])
+    if len(data) != listed[name]["bytes"] or _sha256(data) != listed[name]["sha256"]:
+        raise ValueError(f"{name} is not what was written, by its size or SHA-256")
+    return data
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,142 @@
+"""Building a package: playing, filming, describing, and proving that the package plays the same."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from a3c.atomic import publish_folder, storage_errors
+from a3c.config import usable_cores
+from a3c.envs import EnvBatch, make_env
+from a3c.errors import CheckpointError, UsageError
+from a3c.run_directory import METRICS as RUN_METRICS
+from a3c.tensor_files import encode_tensors
+from evaluators import package_format as names
+from evaluators.curves import read_curves, write_csv
+from evaluators.episodes import Games, finish, play, play_seeds
+from evaluators.model_card import model_card
+from evaluators.report import make_report
+from evaluators.trained import Rebuilt, Trained, rebuild
+from evaluators.video import Video
+from evaluators.watch import picture_rate
+
+FILMED_STEPS = 4500
+"""The replay is cut after this many steps: five minutes of an Atari game."""
+
+PROVEN_STEPS = 300
+"""Steps that the agent and what was read back from its package have to play alike."""
+
+_log = logging.getLogger(__name__)
+
+
+def build_package(trained: Trained, out: Path, episodes: int, seed: int, greedy: bool) -> dict[str, Any]:
+    """Plays, and writes the folder `out`, all of it or nothing. Returns the results.
+
+    Args:
+        trained: the agent.
+        out: a folder that is not there yet.
+        episodes: whole games to play.
+        seed: of the first; the others follow.
+        greedy: take the likeliest action instead of sampling.
+
+    Raises:
+        A3CError: the agent cannot play, or the folder cannot be written.
+    """
+    torch.set_num_threads(usable_cores())
+    agent = rebuild(trained, "", seed, "cpu", greedy)
+    results = _results(agent, trained, _play(agent, episodes, seed), greedy)
+    with tempfile.TemporaryDirectory() as folder:
+        files = {
+            names.MODEL: encode_tensors(trained.checkpoint.model),
+            names.CONFIG: names.encode_config(trained.checkpoint),
+            names.RESULTS: (json.dumps(results, indent=1) + "\n").encode(),
+            **_replay(trained, seed, greedy, Path(folder) / names.REPLAY),
+            **_curve(trained, Path(folder) / names.METRICS),
+        }
+    files[names.CARD] = model_card(results, sorted(files)).encode()
+    files[names.MANIFEST] = names.encode_manifest(files)
+    _prove(trained, files, seed, greedy)
+    with storage_errors(f"write {out}"):
+        publish_folder(out, files)
+    return results
+
+
+def _play(agent: Rebuilt, episodes: int, seed: int) -> Games:
+    def make(seeds: tuple[int, ...]) -> EnvBatch:
+        return make_env(agent.config.env, seeds, training=False)
+
+    return finish(play_seeds(agent.policy, make, tuple(range(seed, seed + episodes))))
+
+
+def _results(agent: Rebuilt, trained: Trained, games: Games, greedy: bool) -> dict[str, Any]:
+    """In the fields that other projects' results have, and ours below `protocol`."""
+    report = make_report(games, agent.env, greedy)
+    settings = agent.config.to_dict()
+    return {
+        "env_id": agent.env.env_id,
+        "mean_reward": report.pop("mean"),
+        "std_reward": report.pop("std"),
+        "n_eval_episodes": report.pop("n"),
+        "is_deterministic": greedy,
+        "eval_datetime": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "algo": agent.config.learn.algo,
+        "env_steps": trained.env_steps,
+        "checkpoint": trained.path.name,
+        "hyperparameters": {**settings["env"], **settings["learn"], **settings["optim"]},
+        "protocol": report,
+    }
+
+
+def _replay(trained: Trained, seed: int, greedy: bool, path: Path) -> dict[str, bytes]:
+    """The file of one filmed game, or none where the environment cannot be drawn."""
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws some games, and needs no display for it
+    agent = rebuild(trained, "", seed, "cpu", greedy)
+    try:
+        envs = make_env(agent.config.env, [seed], training=False, render=True)
+    except UsageError as error:
+        _log.warning("%s; the package has no replay", error)
+        return {}
+    try:
+        steps = play(agent.policy, envs, (seed,), FILMED_STEPS)
+        next(steps)
+        frame = envs.render(0)
+        with Video(path, picture_rate(agent.env), (frame.shape[0], frame.shape[1])) as video:
+            video.write(frame)
+            for played in steps:
+                video.write(played.envs.render(0))
+    finally:
+        envs.close()
+    return {names.REPLAY: path.read_bytes()}
+
+
+def _curve(trained: Trained, path: Path) -> dict[str, bytes]:
+    """The run's points, where it has any."""
+    if not (trained.run_dir / RUN_METRICS).is_file():
+        return {}
+    try:
+        write_csv(path, [read_curves(trained.run_dir)])
+    except UsageError:
+        return {}  # it was stopped before its first point
+    return {names.METRICS: path.read_bytes()}
+
+
+def _prove(trained: Trained, files: dict[str, bytes], seed: int, greedy: bool) -> None:
+    """Plays one game with the agent and with what can be read from its package. Raises CheckpointError."""
+    checkpoint = names.read_package(lambda name, limit: files[name][: limit + 1], "the new package")
+    packed = Trained(trained.path, checkpoint, trained.role)
+    games = []
+    for one in (trained, packed):
+        agent = rebuild(one, "", seed, "cpu", greedy)
+        envs = make_env(agent.config.env, [seed], training=False)
+        steps = play(agent.policy, envs, (seed,), PROVEN_STEPS)
+        games.append(finish(steps))
+        envs.close()
+    if games[0] != games[1]:
+        raise CheckpointError(f"{trained.path}: read back, the agent plays another game; nothing was written")
