@@ -16,7 +16,7 @@ NETWORKS = tuple(MODELS_OF)
 TRICKS = {  # enough for every agent to learn within a few rollouts
     "dqn": {"learning_starts": "4", "batch_size": "4", "replay_size": "400", "target_update": "16"},
     "ppo": {"minibatch_size": "8", "epochs": "2"},
-    **dict.fromkeys(TABULAR, {"optimizer": "sgd", "lr": "0.5"}),
+    **{algo: {"optimizer": "sgd", "lr": "0.5"} for algo in TABULAR},
 }
 
 
