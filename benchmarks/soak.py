@@ -117,7 +117,7 @@ def watch(run_dir: Path, pid: int, minutes: float, log: Path) -> list[Sample]:
 
 def conclude(samples: Iterable[Sample], warm_up_s: float) -> dict[str, Any]:
     """Slopes and the verdict. Processes that lived for less than half of the time are only counted."""
-    rows = list(samples)
+    rows = sorted(samples, key=lambda row: row["t"])
     kept = [row for row in rows if row["t"] >= warm_up_s]
     if not kept:
         raise SystemExit(f"error: no sample is later than the warm-up of {warm_up_s:g} s")
