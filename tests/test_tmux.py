@@ -53,7 +53,7 @@ def tmux(checkout: Path) -> Iterator[Tmux]:
     subprocess.run(["tmux", "kill-server"], env=environment, capture_output=True, timeout=30)
 
 
-def test_trainer_status_and_tensorboard_in_one_session(
+def test_f15_f38_trainer_status_and_tensorboard_in_one_session(
     checkout: Path, tmux: Tmux, wait_until: Callable[..., None]
 ) -> None:
     tmux("new-session", "-d", "-x", "120", "-y", "40")
