@@ -1,0 +1,67 @@
+"""Search spaces of `a3c tune`: NAME.toml, one table per setting. Standard library only."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from a3c.config import settings
+from a3c.errors import UsageError
+from a3c.values import did_you_mean
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Range:
+    """What one setting may be: one of `choices`, or a number from low to high, both included."""
+
+    name: str
+    whole: bool = False
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False  # drawn evenly on a logarithmic scale
+    choices: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Space:
+    """A search space."""
+
+    summary: str
+    preset: str  # the preset its trials start from; empty: that of the environment
+    ranges: tuple[Range, ...]
+
+
+def spaces() -> list[str]:
+    """The names of those that come along."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load_space(name: str) -> Space:
+    """The space of that name, or of a TOML file. Raises UsageError."""
+    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    if not path.is_file():
+        hint = did_you_mean(name, spaces()) or f"; there are {', '.join(spaces())}"
+        raise UsageError(f"--space {name}: no such search space{hint}, or a .toml file of your own")
+    try:
+        data = tomllib.loads(path.read_text())
+        ranges = tuple(_range(key, table) for key, table in data["parameters"].items())
+        return Space(str(data["summary"]), str(data.get("preset", "")), ranges)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path}: not a search space: {error}") from error
+
+
+def _range(name: str, table: Mapping[str, Any]) -> Range:
+    setting = settings().get(name)
+    if setting is None:
+        raise ValueError(f"unknown setting {name!r}{did_you_mean(name, settings())}")
+    if "choices" in table:
+        return Range(name, choices=tuple(table["choices"]))
+    low, high, log = float(table["low"]), float(table["high"]), bool(table.get("log", False))
+    if not low < high or (log and low <= 0):
+        raise ValueError(f"{name}: {low:g} to {high:g} is no range" + (" for a logarithm" if log else ""))
+    return Range(name, setting.base_type is int, low, high, log)

@@ -1,0 +1,235 @@
+"""The study behind `a3c tune`: Optuna proposes settings, trials train with them, a journal remembers."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from a3c.atomic import storage_errors
+from a3c.cli import run
+from a3c.config import resolve, settings
+from a3c.errors import UsageError
+from a3c.flags import Parser, add_settings, given_settings
+from a3c.run_lock import RunLock
+from a3c.signals import Signals
+from a3c.spaces import Range, Space
+from evaluators.study_picture import Point, draw_study
+from evaluators.trial import Trial, TrialFailed
+
+JOURNAL, PICTURE = "study.journal", "study.png"
+_NAME = "a3c"
+_POLL_S = 0.2
+_PARTS = 10  # of a run's steps, at which it is compared with earlier trials
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+@dataclass
+class Search:
+    """What a search was asked for."""
+
+    study: optuna.Study
+    folder: Path
+    space: Space
+    flags: list[str]
+    seeds: list[int]
+    max_steps: int  # of one run; 0 where time limits it
+
+
+def search(options: argparse.Namespace) -> None:
+    """Runs trials until there are as many as asked for, then names the best and draws the study.
+
+    Raises:
+        UsageError: the flags of the runs have mistakes, or the study was begun with others.
+        RunDirectoryInUse: another search works on the study.
+    """
+    max_steps = _check_flags(options.flags, options.space)
+    folder = options.study.resolve()
+    with storage_errors(f"create {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+    with RunLock(folder):
+        study = open_study(folder, options.study_seed)
+        _remember(study, options.flags)
+        _take_up_interrupted(study)
+        job = Search(study, folder, options.space, options.flags, options.seeds, max_steps)
+        with Signals() as signals:
+            _run_trials(job, options.trials, options.parallel, options.good_enough, signals)
+        _conclude(job)
+
+
+def train_from_trial(folder: Path, which: str, flags: Sequence[str]) -> int:
+    """Trains with the settings of a trial ("best" or its number) and further flags; returns the exit code.
+    Raises UsageError when there is no such trial."""
+    if not (folder / JOURNAL).is_file():
+        raise UsageError(f"--study {folder}: there is no study; begin one with a3c tune --space NAME")
+    study = open_study(folder.resolve(), 0)
+    numbers = {str(t.number): t for t in study.trials}
+    if which == "best" and any(t.state is TrialState.COMPLETE for t in study.trials):
+        trial = study.best_trial
+    elif which in numbers:
+        trial = numbers[which]
+    else:
+        raise UsageError(
+            f"--from-trial {which}: {folder} has no such trial but {', '.join(numbers) or 'none'}"
+        )
+    own = [f"{settings()[name].flag}={value}" for name, value in trial.params.items()]
+    command = [*study.user_attrs["flags"], *own, *flags]
+    print(f"trial {trial.number}: a3c run {' '.join(command)}")
+    return run(command)
+
+
+def open_study(folder: Path, seed: int) -> optuna.Study:
+    """The study in a folder, new or as it was left."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(
+        study_name=_NAME,
+        storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
+        sampler=optuna.samplers.TPESampler(seed=seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3),
+        direction="maximize",
+        load_if_exists=True,
+    )
+
+
+def _check_flags(flags: Sequence[str], space: Space) -> int:
+    """Raises UsageError before anything starts; returns the steps of one run."""
+    parser = Parser("a3c run", "")
+    add_settings(parser)
+    given = given_settings(parser.parse(flags))
+    for name in ("seed", "run_dir", "load"):
+        if name in given:
+            raise UsageError(f"{settings()[name].flag} is given to each run by the search; leave it out")
+    config = resolve(given)
+    for r in space.ranges:
+        for value in r.choices or (r.low, r.high):
+            resolve({**given, r.name: int(value) if r.whole else value})
+    if not (config.run.max_steps or config.run.max_time):
+        raise UsageError("a trial must end: add --max-steps or --max-time after --")
+    return config.run.max_steps
+
+
+def _remember(study: optuna.Study, flags: Sequence[str]) -> None:
+    """The flags are part of the study: trials with different ones are not comparable."""
+    known = study.user_attrs.get("flags")
+    if known is not None and known != list(flags):
+        raise UsageError(f"this study was begun with {' '.join(known)}; use those flags, or another --study")
+    study.set_user_attr("flags", list(flags))
+
+
+def _take_up_interrupted(study: optuna.Study) -> None:
+    """Trials that ran when a search was killed are tried again with the same settings."""
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+        study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
+        print(f"trial {trial.number} was interrupted; its settings are tried again")
+
+
+def _run_trials(job: Search, number: int, parallel: int, good_enough: float | None, signals: Signals) -> None:
+    running: dict[int, tuple[optuna.Trial, Trial]] = {}
+    try:
+        while not signals.requested:
+            while len(running) < parallel and _counted(job.study) + len(running) < number:
+                asked = job.study.ask()
+                running[asked.number] = asked, _start(job, asked)
+            if not running:
+                return
+            for key, (asked, trial) in list(running.items()):
+                if _advance(job, asked, trial):
+                    del running[key]
+            if good_enough is not None and _best_value(job.study) >= good_enough:
+                print(f"a trial reached {good_enough:g}")
+                return
+            time.sleep(_POLL_S)
+    finally:
+        for asked, trial in running.values():
+            trial.stop()
+            job.study.tell(asked, state=TrialState.FAIL)
+            job.study.enqueue_trial(asked.params, user_attrs={"again": asked.number})
+
+
+def _counted(study: optuna.Study) -> int:
+    """Trials that ended, without those that were interrupted and are tried again."""
+    again = {t.user_attrs["again"] for t in study.trials if "again" in t.user_attrs}
+    return sum(t.state in _ENDED and t.number not in again for t in study.trials)
+
+
+def _best_value(study: optuna.Study) -> float:
+    values = [t.value for t in study.trials if t.state is TrialState.COMPLETE and t.value is not None]
+    return max(values, default=float("-inf"))
+
+
+def _start(job: Search, asked: optuna.Trial) -> Trial:
+    parameters = {r.name: _suggest(asked, r) for r in job.space.ranges}
+    print(f"trial {asked.number} starts: {_in_words(parameters)}", flush=True)
+    return Trial(job.folder / f"trial-{asked.number:03d}", job.flags, parameters, job.seeds)
+
+
+def _suggest(asked: optuna.Trial, r: Range) -> Any:
+    if r.choices:
+        return asked.suggest_categorical(r.name, r.choices)
+    if r.whole:
+        return asked.suggest_int(r.name, int(r.low), int(r.high), log=r.log)
+    return asked.suggest_float(r.name, r.low, r.high, log=r.log)
+
+
+def _advance(job: Search, asked: optuna.Trial, trial: Trial) -> bool:
+    """Looks after one trial; whether it has ended."""
+    try:
+        if trial.poll():
+            job.study.tell(asked, trial.value)
+            print(
+                f"trial {asked.number}: {trial.value:g} (seeds: {', '.join(f'{s:g}' for s in trial.scores)})"
+            )
+            return True
+    except TrialFailed as error:
+        asked.set_user_attr("failure", str(error))
+        job.study.tell(asked, state=TrialState.FAIL)
+        print(f"trial {asked.number} failed: {error}")
+        return True
+    if not trial.scores and _is_hopeless(asked, trial, job.max_steps):
+        trial.stop()
+        job.study.tell(asked, state=TrialState.PRUNED)
+        print(f"trial {asked.number} is stopped early: below the median of the others so far")
+        return True
+    return False
+
+
+def _is_hopeless(asked: optuna.Trial, trial: Trial, max_steps: int) -> bool:
+    """Compares the evaluations of the first seed with other trials at the same part of the run."""
+    if not max_steps:
+        return False
+    parts = {min(int(_PARTS * steps / max_steps), _PARTS): score for steps, score in trial.evaluations()}
+    for part in parts.keys() - trial.reported:
+        asked.report(parts[part], part)
+        trial.reported.add(part)
+    return asked.should_prune()
+
+
+def _conclude(job: Search) -> None:
+    """The table, the picture and the best trial."""
+    trials = [t for t in job.study.trials if t.state in _ENDED]
+    for t in sorted(trials, key=lambda t: -(t.value if t.value is not None else float("inf"))):
+        value = f"{t.value:g}" if t.value is not None else str(t.user_attrs.get("failure", ""))
+        print(f"{t.number:4d}  {t.state.name.lower():9}  {value:>10}  {_in_words(t.params)}")
+    complete = [t for t in trials if t.state is TrialState.COMPLETE]
+    if not complete:
+        print("no trial has ended yet")
+        return
+    logarithmic = [r.name for r in job.space.ranges if r.log]
+    draw_study([Point(t.number, t.value, t.params) for t in trials], logarithmic, job.folder / PICTURE)
+    best = job.study.best_trial
+    print(f"best: trial {best.number} with {best.value:g}: {_in_words(best.params)}")
+    print(f"  its agents: {job.folder / f'trial-{best.number:03d}'}; picture: {job.folder / PICTURE}")
+    print(f"  train with its settings: a3c tune --study {job.folder} --from-trial best")
+
+
+def _in_words(parameters: dict[str, Any]) -> str:
+    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in parameters.items())

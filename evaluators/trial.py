@@ -1,0 +1,138 @@
+"""One trial of a search: real runs of `a3c run`, a seed after the other, in a process tree of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from a3c.config import settings
+from a3c.errors import EXIT_DIVERGED, EXIT_OK
+from a3c.records import read_json_lines
+from a3c.signals import signal_tree
+
+_STOP_S = 30.0  # a graceful stop, with its last checkpoint
+_PR_SET_PDEATHSIG = 1
+
+
+class TrialFailed(Exception):
+    """A run of the trial did not give a score; the message says why."""
+
+
+class Trial:
+    """Trains with the same settings once per seed; call `poll` until it says that the trial is over.
+
+    Args:
+        folder: gets one run directory per seed.
+        flags: of `a3c run`, before those of the trial.
+        parameters: settings by name.
+        seeds: one run each.
+    """
+
+    def __init__(
+        self, folder: Path, flags: Sequence[str], parameters: Mapping[str, Any], seeds: Sequence[int]
+    ) -> None:
+        self.folder, self.parameters = folder, parameters
+        self.scores: list[float] = []  # of the seeds that ended
+        self.reported: set[int] = set()  # parts of the run that the search has seen
+        self._flags, self._seeds = list(flags), list(seeds)
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        self._start()
+
+    @property
+    def run_dir(self) -> Path:
+        """The run of the seed that is trained now."""
+        return self.folder / f"seed-{self._seeds[len(self.scores)]}"
+
+    @property
+    def value(self) -> float:
+        """The mean of the scores so far."""
+        return statistics.fmean(self.scores)
+
+    def poll(self) -> bool:
+        """Whether all seeds have ended. Raises TrialFailed."""
+        process = self._process
+        if process is None:
+            return True
+        if process.poll() is None:
+            return False
+        if process.returncode != EXIT_OK:
+            raise TrialFailed(self._reason(process.returncode))
+        self.scores.append(self._final_score())
+        self._process = None
+        if len(self.scores) < len(self._seeds):
+            self._start()
+            return False
+        return True
+
+    def evaluations(self) -> list[tuple[int, float]]:
+        """(env_steps, score) of the evaluations of the seed that is trained now."""
+        if self._process is None:
+            return []
+        return [(int(r["env_steps"]), float(r["mean"])) for r in self._evaluation_rows()]
+
+    def stop(self) -> None:
+        """Ends the run that is going on, with all its processes."""
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_S)
+            return
+        signal_tree(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def _start(self) -> None:
+        run_dir = self.run_dir
+        command = [
+            sys.executable,
+            "-m",
+            "a3c",
+            "run",
+            *self._flags,
+            *self._own_flags(),
+            "--run-dir",
+            str(run_dir),
+        ]
+        with (self.folder / f"{run_dir.name}.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=_stop_with_parent,
+            )  # fmt: skip
+
+    def _own_flags(self) -> list[str]:
+        flags = [f"{settings()[name].flag}={value}" for name, value in self.parameters.items()]
+        return [*flags, f"--seed={self._seeds[len(self.scores)]}"]
+
+    def _final_score(self) -> float:
+        final = [r for r in self._evaluation_rows() if r.get("final")]
+        if not final:
+            raise TrialFailed(f"{self.run_dir} ended without a last evaluation")
+        return float(final[-1]["mean"])
+
+    def _evaluation_rows(self) -> list[dict[str, Any]]:
+        path = self.run_dir / "metrics.jsonl"
+        return [r for r in read_json_lines(path) if r.get("kind") == "evaluation"] if path.exists() else []
+
+    def _reason(self, code: int) -> str:
+        if code == EXIT_DIVERGED:
+            return "training diverged"
+        lines = (self.folder / f"{self.run_dir.name}.log").read_text(errors="replace").strip().splitlines()
+        return f"exit code {code}: {lines[-1] if lines else 'no output'}"
+
+
+def _stop_with_parent() -> None:
+    """The run is told to stop when the search dies, however it dies."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() == 1:
+        os._exit(1)

@@ -1,0 +1,67 @@
+"""`a3c tune`: searches for settings, as a study on disk that goes on where it was stopped.
+
+Reading the command line imports the standard library only, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from a3c.errors import EXIT_OK, UsageError
+from a3c.flags import Parser, flag_value, whole_number
+from a3c.spaces import load_space, spaces
+from a3c.values import parse_number
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns the exit code. Raises A3CError for what the user can mend."""
+    options = _parse(argv)
+    try:
+        from evaluators import study
+    except ImportError as error:
+        raise UsageError(f"a3c tune needs Optuna ({error}); pip install 'a3c[tune]'") from error
+    if options.from_trial:
+        return study.train_from_trial(options.study, options.from_trial, options.flags)
+    study.search(options)
+    return EXIT_OK
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    own, flags = list(argv), []
+    if "--" in own:
+        cut = own.index("--")
+        own, flags = own[:cut], own[cut + 1 :]
+    parser = Parser(
+        "a3c tune",
+        "Searches for settings: every trial trains with `a3c run`, once per seed, and is judged by the mean "
+        "score of the last evaluations. Flags after -- go to every run, for example "
+        "-- --env CartPole-v1 --max-steps 50k. The same command again goes on with the study.",
+    )
+    add = parser.add_argument
+    add("--space", metavar="NAME", help=f"search space: {', '.join(spaces())}, or a .toml file")
+    add("--trials", metavar="N", type=whole_number(1, 10_000), default=20, help="trials in all [default 20]")
+    add(
+        "--parallel",
+        metavar="N",
+        type=whole_number(1, 10_000),
+        default=1,
+        help="trials at a time [default 1]",
+    )
+    add("--seeds", metavar="N", type=int, nargs="+", default=[1, 2, 3], help="one run each [default 1 2 3]")
+    add("--study", metavar="DIR", type=Path, default=Path("studies/study"), help="[default studies/study]")
+    add("--study-seed", metavar="N", type=int, default=0, help="of the sampler [default 0]")
+    add(
+        "--good-enough", metavar="SCORE", type=flag_value(parse_number), help="stop when a trial reaches this"
+    )
+    add("--from-trial", metavar="N", help="train with the settings of trial N, or of the best one")
+    options = parser.parse(own)
+    options.flags = flags
+    if not options.from_trial:
+        if not options.space:
+            raise UsageError(f"a3c tune needs --space; there are {', '.join(spaces())}")
+        options.space = load_space(options.space)
+        if options.space.preset and not {"--preset", "--env"} & set(flags):
+            options.flags = ["--preset", options.space.preset, *flags]
+    return options

@@ -1,0 +1,126 @@
+"""Searching for settings, with real runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from a3c.cli import main
+from a3c.errors import UsageError
+from a3c.spaces import load_space, spaces
+from tests.run_tools import ROOT, gone, wait_for
+
+RUN = ["--env", "CartPole-v1", "--workers", "1", "--envs-per-worker", "2", "--eval-episodes", "2"]
+SPACE = """
+summary = "for the tests"
+[parameters.lr]
+low = 1e-4
+high = 1e-2
+log = true
+[parameters.num_steps]
+low = 4
+high = 8
+"""
+
+
+@pytest.fixture
+def space(tmp_path):
+    path = tmp_path / "space.toml"
+    path.write_text(SPACE)
+    return path
+
+
+def start(tmp_path, space, *flags):
+    """`a3c tune` in a process of its own."""
+    command = [sys.executable, "-m", "a3c", "tune", "--space", str(space), "--study", str(tmp_path / "study"),
+               "--seeds", "1", "--parallel", "2", *flags]  # fmt: skip
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (tmp_path / "output.txt").open("a") as output:
+        return subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=output, stderr=output)
+
+
+@pytest.mark.parametrize("name", spaces())
+def test_the_spaces_that_come_along_are_sound(name):
+    assert load_space(name).ranges
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("summary = 'x'\n[parameters.gama]\nlow=0\nhigh=1", "did you mean gamma"),
+        ("summary = 'x'\n[parameters.lr]\nlow=1\nhigh=0", "no range"),
+        ("summary = 'x'\n[parameters.lr]\nlow=0\nhigh=1\nlog=true", "logarithm"),
+        ("[parameters.lr]\nlow=0\nhigh=1", "summary"),
+        ("nonsense", "not a search space"),
+    ],
+)
+def test_a_bad_space_is_refused(tmp_path, text, hint):
+    path = tmp_path / "s.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=hint):
+        load_space(str(path))
+
+
+@pytest.mark.parametrize(
+    ("flags", "hint"),
+    [
+        ([], "needs --space"),
+        (["--space", "levls-dqn"], "did you mean levels-dqn"),
+        (["--space", "a3c", "--", "--env", "CartPole-v1"], "must end"),
+        (["--space", "a3c", "--", "--max-steps", "9", "--seed", "3"], "--seed is given"),
+        (["--from-trial", "best", "--study", "nowhere"], "there is no study"),
+    ],
+)
+def test_mistakes_are_told_before_anything_starts(capsys, tmp_path, monkeypatch, flags, hint):
+    monkeypatch.chdir(tmp_path)
+    assert main(["tune", *flags]) == 2
+    assert hint in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_f40_a_killed_search_leaves_nothing_and_goes_on(tmp_path, space):
+    study = tmp_path / "study"
+    long = start(tmp_path, space, "--trials", "2", "--", *RUN, "--max-steps", "3000")
+    wait_for(lambda: len(list(study.glob("trial-*/seed-1/status.json"))) == 2, 60, "two runs")
+    family = psutil.Process(long.pid).children(recursive=True)
+    long.send_signal(signal.SIGKILL)
+    long.wait(10)
+    wait_for(lambda: gone(family), 30, "the end of the runs")
+    again = start(tmp_path, space, "--trials", "2", "--", *RUN, "--max-steps", "3000")
+    assert again.wait(110) == 0, (tmp_path / "output.txt").read_text()
+    output = (tmp_path / "output.txt").read_text()
+    assert output.count("was interrupted; its settings are tried again") == 2
+    assert "best: trial" in output
+    assert (study / "study.png").stat().st_size > 10_000
+    scored = [p for p in study.glob("trial-*/seed-1/metrics.jsonl") if '"final": true' in p.read_text()]
+    assert len(scored) == 2
+
+
+def test_f40_a_failed_trial_is_marked_and_the_search_goes_on(tmp_path, space):
+    taken = tmp_path / "study" / "trial-000" / "seed-1"
+    taken.mkdir(parents=True)
+    (taken / "config.json").write_text("{}")  # the first trial's run will refuse its folder
+    search = start(tmp_path, space, "--trials", "2", "--", *RUN, "--max-steps", "200")
+    assert search.wait(110) == 0
+    output = (tmp_path / "output.txt").read_text()
+    assert "trial 0 failed: exit code 2" in output
+    assert "best: trial 1" in output
+
+
+def test_the_winner_is_reproduced(tmp_path, space):
+    search = start(tmp_path, space, "--trials", "1", "--", *RUN, "--max-steps", "200")
+    assert search.wait(110) == 0, (tmp_path / "output.txt").read_text()
+    winner = ["--study", "study", "--from-trial", "best", "--", "--dry-run"]
+    command = [sys.executable, "-m", "a3c", "tune", *winner]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    settings = json.loads(done.stdout.partition("\n")[2])
+    saved = json.loads(Path(tmp_path, "study", "trial-000", "seed-1", "config.json").read_text())["settings"]
+    assert settings["optim"]["lr"] == saved["optim"]["lr"]
+    assert settings["learn"]["num_steps"] == saved["learn"]["num_steps"]
