@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from a3c.atomic import storage_errors
 
@@ -41,6 +42,7 @@ def draw_study(trials: Sequence[Point], logarithmic: Sequence[str], path: Path) 
     first.step(
         [t.number for t in scored], np.maximum.accumulate(values), where="post", color=_BEST, label="best"
     )
+    first.xaxis.set_major_locator(MaxNLocator(integer=True))
     first.set_ylabel("score", fontsize=_LABEL)
     first.legend(fontsize=_TICK)
     for axes, name in zip(rest, names, strict=True):
