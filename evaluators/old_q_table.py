@@ -147,7 +147,8 @@ class _Machine:
     def since_mark(self) -> list[Any]:
         """Takes off what was pushed since the last mark."""
         at = max(i for i, item in enumerate(self.stack) if isinstance(item, _Mark))
-        items, self.stack = self.stack[at + 1 :], self.stack[:at]
+        items = self.stack[at + 1 :]
+        del self.stack[at:]
         return items
 
     def tuple_of(self, count: int) -> None:
