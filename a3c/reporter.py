@@ -60,10 +60,11 @@ class Reporter:
         workers = f"{s.workers} workers" if s.workers else "one process"
         how = f"resumes at {s.board.total('env_steps')} steps" if s.resumes else "new run"
         learn = s.config.learn
+        how_shaped = f" with {learn.model}" if learn.model else ""  # a table has no network
         for line in (
             f"run directory {s.run_dir} ({how})",
             s.env.describe(),
-            f"{learn.algo} with {learn.model}, {workers} x {learn.envs_per_worker} environments on {devices}",
+            f"{learn.algo}{how_shaped}, {workers} x {learn.envs_per_worker} environments on {devices}",
             f"curves: tensorboard --logdir {s.run_dir.parent}; status: a3c status {s.run_dir}",
         ):
             self._view.message(line)

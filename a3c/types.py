@@ -46,7 +46,10 @@ class EnvSpec:
         parts = [f"{self.env_id}: {self.num_actions} actions"]
         if self.protocol != "none":
             parts += [f"sticky {self.sticky:g}", f"frame skip {skip}", f"protocol {self.protocol}"]
-        parts.append(f"observation {self.preprocessing or 'x'.join(map(str, self.observation_shape))}")
+        if self.num_states:
+            parts.append(f"observation one of {self.num_states} states")
+        else:
+            parts.append(f"observation {self.preprocessing or 'x'.join(map(str, self.observation_shape))}")
         if self.frame_cap:
             parts.append(f"cap {self.frame_cap} frames")
         if self.step_cap:

@@ -11,6 +11,8 @@ from evaluators.stats import Interval, summarise
 
 Report = dict[str, Any]
 
+_MANY_SEEDS = 10  # more than these are not all named
+
 
 def make_report(games: Games, env: EnvSpec, greedy: bool) -> Report:
     """The scores, their statistics, and under which rules they were made."""
@@ -95,6 +97,8 @@ def _seeds(seeds: list[int]) -> str:
         return f"seed {seeds[0]}"
     if seeds == list(range(seeds[0], seeds[-1] + 1)):
         return f"seeds {seeds[0]} to {seeds[-1]}"
+    if len(seeds) > _MANY_SEEDS:
+        return f"seeds {', '.join(map(str, seeds[:3]))} to {seeds[-1]}, given by a list"
     return f"seeds {', '.join(map(str, seeds))}"
 
 
