@@ -9,6 +9,7 @@ import pytest
 from a3c import preflight
 from a3c.config import build_config
 from a3c.errors import StorageError, UsageError
+from a3c.networks import make_network
 from a3c.preflight import check_room
 from a3c.scoreboard import Scoreboard
 from a3c.session import Session
@@ -70,3 +71,10 @@ def test_what_will_soon_be_too_little_is_told(session, free, caplog, what, size,
 def test_min_workers_beyond_the_workers_are_refused():
     with pytest.raises(UsageError, match="--min-workers 3 is more than --workers 2"):
         build_config(("command line", {"workers": "2", "min_workers": "3"}))
+
+
+def test_f29_the_largest_network_fits_into_a_containers_shared_memory():
+    """Docker gives 64 MB; what is shared does not grow with the number of workers."""
+    network = make_network("a3c-lstm", (1, 80, 80), 18)
+    shapes = {name: tuple(p.shape) for name, p in network.named_parameters()}
+    assert StoreMemory.allocate(shapes, build_config().optim).size_bytes + Scoreboard(8).size_bytes < 2**26
