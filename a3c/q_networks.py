@@ -15,6 +15,7 @@ from torch import nn
 from a3c.networks import conv_side, scale_image
 from a3c.types import State
 
+
 class QNetwork(nn.Module):
     """A body and a head for the values; a dueling head (Wang et al. 2016) has the state's value apart:
 

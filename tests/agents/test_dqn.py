@@ -206,7 +206,7 @@ def test_evaluation_explores_a_little_unless_greedy():
 
 
 def test_workers_share_replay_and_random_steps():
-    config = resolve_env(resolve({"env": "CartPole-v1", "algo": "dqn", "workers": "4"}))
+    config = resolve_env(resolve({"env": "CartPole-v1", "algo": "dqn", "preset": "none", "workers": "4"}))
     agent = make_agent(config, EnvSpec("CartPole-v1", (4,), "float32", 2), 0, "cpu", 3)
     assert agent.replay.spec.capacity == 25_000
     assert agent.warm_up == 250
@@ -239,8 +239,9 @@ def test_a_replay_beyond_the_memory_is_refused_with_what_fits():
 
 
 def test_a_share_too_small_to_learn_from_is_refused():
-    config = resolve_env(resolve({"env": "CartPole-v1", "algo": "dqn", "workers": "1000"}))
-    with pytest.raises(UsageError, match="gives each of 1000 workers 100"):
+    given = {"env": "CartPole-v1", "algo": "dqn", "preset": "none", "workers": "2000"}
+    config = resolve_env(resolve(given))
+    with pytest.raises(UsageError, match="gives each of 2000 workers 50"):
         check_replay(config, EnvSpec("CartPole-v1", (4,), "float32", 2))
 
 
