@@ -145,7 +145,9 @@ def unsound(session: Session) -> str:
 
 
 def _largest(tensor: torch.Tensor) -> float:
-    """The largest magnitude; NaN when there is one."""
+    """The largest magnitude; NaN when there is one, 0 of nothing."""
+    if not tensor.numel():
+        return 0.0  # the random agent has no weights
     low, high = torch.aminmax(tensor)
     return float(torch.maximum(-low, high))
 
