@@ -11,11 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from a3c.atomic import read_regular
-from a3c.checkpoint import Checkpoint
 from a3c.errors import EXIT_OK, A3CError, CheckpointError, StorageError, UsageError
 from a3c.flags import Parser
+
+if TYPE_CHECKING:
+    from a3c.checkpoint import Checkpoint
 
 PREFIX = "hub:"
 """What a checkpoint's name on the Hub begins with: hub:user/name, or hub:user/name@revision."""
@@ -95,6 +98,8 @@ def download(name: str) -> Checkpoint:
                 path = hub.hf_hub_download(
                     repo, file, revision=revision, token=token, etag_timeout=_TIMEOUT_S
                 )
+            except hub.errors.LocalEntryNotFoundError as error:  # neither there nor kept from before
+                raise error.__cause__ or error from None
             except hub.errors.EntryNotFoundError as error:
                 why = f"{name} has no {file}, so it is no package of `a3c package`"
                 pickles = "; pickled agents are never loaded, see `a3c convert-q-table`"
@@ -109,9 +114,10 @@ def _library() -> ModuleType:
     try:
         library = importlib.import_module("huggingface_hub")
         importlib.import_module("huggingface_hub.errors")
+        utils = importlib.import_module("huggingface_hub.utils")
     except ImportError as error:
         raise UsageError('this needs huggingface_hub: pip install "a3c[hub]"') from error
-    library.utils.disable_progress_bars()
+    utils.disable_progress_bars()
     return library
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from a3c.atomic import read_regular
 from a3c.checkpoint import SCHEMA, Checkpoint
-from a3c.errors import CheckpointError
+from a3c.errors import A3CError, CheckpointError
 from a3c.tensor_files import MAX_BYTES, decode_tensors, non_finite, one_line
 
 MANIFEST, CONFIG, MODEL, RESULTS = "MANIFEST.json", "config.json", "model.safetensors", "results.json"
@@ -90,7 +90,7 @@ def read_package(fetch: Fetch, name: str) -> Checkpoint:
         model = decode_tensors(_verified(MODEL, fetch, listed))
         if bad := non_finite(model):
             raise ValueError(f"its weight {bad[0]} is not finite")
-    except CheckpointError:
+    except A3CError:
         raise
     except OSError as error:
         file = error.filename or "a file"
