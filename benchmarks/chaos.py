@@ -110,9 +110,7 @@ class Chaos:
                 time.sleep(self.rng.uniform(0.0, 1.5))
                 record["blows"].append(self.blow(process))
             time.sleep(self.rng.uniform(0.0, 1.5))
-            with suppress(psutil.Error):
-                more = process.num_fds() - descriptors
-                self.check(more <= SPARE_DESCRIPTORS, f"{more} more descriptors in the main process")
+            self.check_descriptors(process, descriptors)
             self.end(process, record)
         self.check_gone(shared)
         self.check_best()
@@ -131,6 +129,14 @@ class Chaos:
         record["resumed_at"] = steps
         self.check(steps >= self.steps, f"goes on at {steps} steps, but {self.steps} were committed")
         self.check(not self.exact or steps == self.steps, f"goes on at {steps}, but stopped at {self.steps}")
+
+    def check_descriptors(self, process: psutil.Popen, before: int) -> None:
+        """A child that is just being started takes a few for a moment."""
+        limit = before + SPARE_DESCRIPTORS
+        settled = wait_until(lambda: process.num_fds() <= limit, GONE_S)
+        if not settled:
+            names = sorted(os.readlink(link) for link in Path(f"/proc/{process.pid}/fd").iterdir())
+            self.check(False, f"descriptors of the main process grew from {before}: {names}")
 
     def blow(self, process: psutil.Popen) -> str:
         """One blow that the run has to survive; at the main process only a pause."""
