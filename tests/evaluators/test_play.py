@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -29,6 +30,7 @@ from evaluators.buttons import keymap
 from evaluators.game_window import GameWindow
 from evaluators.player import Person, open_game, play_games
 from evaluators.terminal import View, buttons_of, half_blocks
+from tests.evaluators.test_scoring import make_run
 
 ROOT = Path(__file__).parents[2]
 UP, DOWN, RIGHT, LEFT = b"\x1b[A", b"\x1b[B", b"\x1b[C", b"\x1b[D"
@@ -259,6 +261,39 @@ def test_half_blocks_show_the_picture():
         lines = half_blocks(np.zeros((210, 160, 3), np.uint8), columns, rows, deep=True)
         assert len(lines) <= rows
         assert all(line.count("▀") <= columns for line in lines)
+
+
+def test_an_agent_is_watched_in_the_terminal(tmp_path):
+    make_run(tmp_path / "run", ("ckpt", 100), env="FrozenLakeLevels-v0")
+    with Player(tmp_path, "--watch", "run", "--fps", "200", "--games", "2", "--seed", "1") as player:
+        shown = player.read("the agent plays, q quits")
+        assert "FrozenLakeLevels-v0   game 1" in shown
+        player.read(r"game 2.*FrozenLakeLevels-v0: 2 games, score", timeout_s=60)
+        assert player.end() == 0
+        assert player.restored()
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+def test_it_works_inside_tmux(tmp_path, wait_until):
+    tmux = ["tmux", "-S", str(tmp_path / "socket"), "-f", "/dev/null"]
+    command = f"PYTHONPATH={ROOT} exec {sys.executable} -m a3c play {LEVEL[0]} {LEVEL[1]} {LEVEL[2]}"
+
+    def screen():
+        result = subprocess.run([*tmux, "capture-pane", "-p"], capture_output=True, text=True, check=False)
+        return result.stdout
+
+    try:
+        start = ["new-session", "-d", "-x", "90", "-y", "20", "sh"]
+        subprocess.run([*tmux, *start], check=True, cwd=tmp_path)
+        subprocess.run([*tmux, "set", "-g", "remain-on-exit", "on"], check=True)
+        subprocess.run([*tmux, "send-keys", command, "Enter"], check=True)
+        wait_until(lambda: "arrows move, q quits" in screen(), timeout_s=40)
+        subprocess.run([*tmux, "send-keys", "Down"], check=True)
+        wait_until(lambda: "step 1" in screen())
+        subprocess.run([*tmux, "send-keys", "q"], check=True)
+        wait_until(lambda: "no game was finished" in screen())
+    finally:
+        subprocess.run([*tmux, "kill-server"], check=False, capture_output=True)
 
 
 def post(kind, key):
