@@ -47,6 +47,7 @@ def test_one_game_is_shown_unless_more_are_asked_for(shown):
         (["--gpu-id", "-2"], "is not from -1"),
         (["--seed", "-1"], "is not from 0"),
         (["--render", "perhaps"], "perhaps: not True or False"),
+        (["--seeds", "secret"], "the seeds that have a name are 'published'"),
         (["--greddy"], "did you mean --greedy"),
         (["best"], "a flag must come before it"),
     ],
