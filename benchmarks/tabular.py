@@ -2,6 +2,7 @@
 
     python -m benchmarks.tabular                     # about ten minutes; let nothing else run
     python -m benchmarks.tabular --only taxi --seeds 1 --rounds 1
+    python -m benchmarks.tabular --name tabular-relatives --rounds 0 --seeds 5 --only sarsa-cliff
 
 For each tabular preset and seed, `run.py --preset NAME` from the command to its exit, then the exact value of
 the final table and of the best one. "Best possible" may watch the clock; "best table" may not.
@@ -11,7 +12,7 @@ most 99 steps, learning rate .7, gamma .95, chance of a random action from 1 to 
 process, Gymnasium's own environment. Ours and the loop take turns, each in a fresh process. "With start" is
 from the command to the exit, imports included; "learning" is the time in the loop, or the run's own clock.
 
-Writes benchmarks/results/tabular.json.
+Writes NAME.json to benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -35,6 +36,17 @@ from evaluators.exact import Judge, transition_model
 from evaluators.tables import find_judge
 
 PRESETS = ("frozenlake-4x4", "frozenlake-4x4-slippery", "frozenlake-8x8", "frozenlake-8x8-slippery", "taxi")
+_DRY = ["--env-kwargs", "is_slippery=false"]
+RELATIVES = {
+    f"{algo}-{name}": ["--algo", algo, "--env", *flags]
+    for algo in ("sarsa", "monte-carlo")
+    for name, flags in {
+        "4x4": ["FrozenLake-v1", *_DRY],
+        "8x8": ["FrozenLake8x8-v1", *_DRY],
+        "cliff": ["CliffWalking-v1", "--max-episode-steps", "200"],
+    }.items()
+}
+TASKS = {name: ["--preset", name] for name in PRESETS} | RELATIVES
 ZERO = 1e-9
 TAXI = "Taxi-v4" if "Taxi-v4" in gymnasium.registry else "Taxi-v3"
 
@@ -74,11 +86,11 @@ def print_plain(seed: int) -> None:
     print(json.dumps({**result, "judging_s": time.perf_counter() - began}))
 
 
-def run_ours(preset: str, seed: int, *flags: str) -> dict[str, Any]:
+def run_ours(task: str, seed: int, *flags: str) -> dict[str, Any]:
     """A training from the command line, and how good its final and its best table are."""
     with tempfile.TemporaryDirectory() as folder:
         run, began = Path(folder, "run"), time.perf_counter()
-        command = [sys.executable, str(ROOT / "run.py"), "--preset", preset, "--seed", str(seed), *flags]
+        command = [sys.executable, str(ROOT / "run.py"), *TASKS[task], "--seed", str(seed), *flags]
         subprocess.run([*command, "--run-dir", str(run)], check=True, capture_output=True)
         wall_s = time.perf_counter() - began
         status = json.loads((run / "status.json").read_text())
@@ -129,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3, help="of the comparison with the plain loop")
-    parser.add_argument("--only", choices=PRESETS, action="append", help="leave the other presets out")
+    parser.add_argument("--only", choices=TASKS, action="append", help="these, instead of the presets")
     parser.add_argument("--name", default="tabular", help="of the result's file")
     parser.add_argument("--plain-loop", type=int, metavar="SEED", help="only this, in this process")
     options = parser.parse_args()
