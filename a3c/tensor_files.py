@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,7 +80,15 @@ def load_state_dict(path: Path) -> Tensors:
     except OSError as error:
         raise CheckpointError(f"cannot read weights from {path}: {error.strerror or error}") from error
     except Exception as error:  # parsers of hostile bytes raise anything
-        raise CheckpointError(f"{path} holds no weights that can be loaded: {one_line(error)}") from error
+        reason = one_line(error) + pickle_hint(path)
+        raise CheckpointError(f"{path} holds no weights that can be loaded: {reason}") from error
+
+
+def pickle_hint(path: Path) -> str:
+    """What to do with a pickled agent, where the name says it is one; else nothing."""
+    if path.suffix not in (".pkl", ".pickle"):
+        return ""
+    return "; a pickle could run any code: `a3c convert-q-table` takes the numbers out of an old Q table"
 
 
 def one_line(error: BaseException) -> str:
@@ -108,7 +117,9 @@ def _refuse_odd_archive(data: bytes) -> None:
 
 def _torch_load(data: bytes) -> Any:
     try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles of another kind than its own, which it refuses
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch's own words advise to switch the protection off
         raise ValueError("not a state dict saved by torch, or one with more than tensors in it") from error
 

@@ -18,7 +18,6 @@ _COLOURS = ("#1f6fb4", "#d95f02", "#1b9e77", "#7b3fa0", "#c2185b", "#6d4c41", "#
 _SIZE, _DPI = (10, 6), 120
 _TITLE, _LABEL, _TICK, _SMALL = 20, 18, 16, 15  # points; half of them is still legible
 _LABELS = {"steps": "environment steps", "frames": "emulator frames", "episodes": "episodes of training"}
-_BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1.0}  # what is behind a name
 _REACH = 1.0  # a reference is drawn within this many heights of the curves, else only named
 
 
@@ -111,20 +110,19 @@ def _draw_references(axes: Axes, references: Sequence[Reference]) -> str:
     """Lines where they do not squeeze the curves; the others in words."""
     low, high = axes.get_ylim()
     reach = (high - low) * _REACH
-    near = [mark for mark in references if low - reach <= mark.score <= high + reach]
-    taken: list[float] = []
-    for mark in sorted(near, key=lambda mark: mark.score):
+    near = sorted((m for m in references if low - reach <= m.score <= high + reach), key=lambda m: m.score)
+    for mark in near:
         axes.axhline(mark.score, color="0.35", linestyle="--", linewidth=1.5)
-    bottom, top = axes.get_ylim()
-    for mark in sorted(near, key=lambda mark: mark.score):
-        # Names of lines that lie close together alternate between the two sides.
-        crowded = any(abs(mark.score - other) < 0.07 * (top - bottom) for other in taken)
-        place, side = (0.01, "left") if crowded else (0.99, "right")
+    low, high = axes.get_ylim()
+    lowest = low
+    for mark in near:  # names stand beside the picture, one above the other where lines lie close together
+        place = max(mark.score, lowest)
+        name = f" {mark.name}\n {mark.score:.4g}"
         axes.text(
-            place, mark.score, f"{mark.name} {mark.score:.4g}", transform=axes.get_yaxis_transform(), ha=side,
-            va="bottom", fontsize=_SMALL, color="0.25", bbox=_BEHIND,
+            1.0, place, name, transform=axes.get_yaxis_transform(), va="center", fontsize=_SMALL - 1,
+            color="0.25",
         )  # fmt: skip
-        taken.append(mark.score)
+        lowest = place + 0.11 * (high - low)
     far = [mark for mark in references if mark not in near]
     return "beyond: " + ", ".join(f"{mark.name} {mark.score:.5g}" for mark in far) if far else ""
 

@@ -20,6 +20,7 @@ from a3c.config import RUNS_FOLDER, Config, from_dict
 from a3c.envs import make_env, resolve_env
 from a3c.errors import A3CError, CheckpointError, UsageError
 from a3c.run_directory import CONFIG, load_config
+from a3c.tensor_files import pickle_hint
 from a3c.types import EnvSpec
 from evaluators import hub
 from evaluators.package_format import folder, is_package, read_package
@@ -88,19 +89,13 @@ def find_trained(
         return Trained(Path(which), hub.download(which), PACKAGE)
     if Path(which).is_file():
         kinds = "the folder of a run, a checkpoint or a package"
-        raise CheckpointError(f"{flag} {which} is a file, not {kinds}{_pickled(which)}")
+        raise CheckpointError(f"{flag} {which} is a file, not {kinds}{pickle_hint(Path(which))}")
     path = _existing(which, flag)
     if is_package(path):
         return Trained(path, read_package(folder(path), str(path)), PACKAGE)
     if _is_run(path):
         return _choose(path, "")
     return Trained(path, read_checkpoint(path), "named")
-
-
-def _pickled(name: str) -> str:
-    if not name.endswith((".pkl", ".pickle")):
-        return ""
-    return "; a pickle could run any code: `a3c convert-q-table` takes the numbers out of an old Q table"
 
 
 def _existing(text: str, flag: str) -> Path:

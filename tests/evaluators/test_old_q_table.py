@@ -132,6 +132,8 @@ def test_the_command_writes_what_init_from_reads(tmp_path, capsys):
     assert "would call" in error
     assert error.count("\n") == 1
     assert main(["convert-q-table", str(source), "x.pt"]) == 2
+    with pytest.raises(CheckpointError, match="a3c convert-q-table"):
+        load_state_dict(source)
 
 
 def test_pickles_are_refused_where_an_agent_is_wanted(tmp_path, capsys):
