@@ -42,7 +42,7 @@ Sample = dict[str, Any]
 
 EVERY_S = 15.0
 MOST_MB_PER_HOUR = 1.0
-MOST_FDS, MOST_THREADS = 4, 2  # between two samples: a log or a checkpoint may just be open
+SPARE = 3  # descriptors or threads: a log, a checkpoint or a child's start may just need them
 FLAGS = ["--preset", "pong-fast", "--workers", "2"]
 
 
@@ -152,10 +152,8 @@ def process(rows: Sequence[Sample]) -> dict[str, Any]:
     grows = []
     if fits["uss"].slope - 2 * fits["uss"].error > MOST_MB_PER_HOUR:
         grows.append(f"USS by {fits['uss'].slope:.1f} MB/h")
-    if growth(descriptors) > 0 or max(descriptors) - min(descriptors) > MOST_FDS:
-        grows.append("descriptors")
-    if growth(threads) > 0 or max(threads) - min(threads) > MOST_THREADS:
-        grows.append("threads")
+    grows += ["descriptors"] if grew(descriptors) else []
+    grows += ["threads"] if grew(threads) else []
     return {
         "name": rows[0].get("name", f"pid {rows[0]['pid']}"),
         **{f"{kind}_mb": rows[-1][kind] / 1e6 for kind in fits},
@@ -167,10 +165,12 @@ def process(rows: Sequence[Sample]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def growth(counts: Sequence[int]) -> float:
-    """By how much the median of the last third exceeds that of the first."""
+def grew(counts: Sequence[int]) -> bool:
+    """Whether the last third is above the first, by the median or, for a log that is just open, by more."""
     third = max(len(counts) // 3, 1)
-    return statistics.median(counts[-third:]) - statistics.median(counts[:third])
+    first, last = counts[:third], counts[-third:]
+    higher = statistics.median(last) - statistics.median(first) > 1
+    return higher or max(last) - max(first) > SPARE
 
 
 def text_of(result: dict[str, Any]) -> str:

@@ -169,9 +169,7 @@ def use_up_memory(board: Board, row: int, link: Link) -> None:
     link.ready()
     soft = 2**30
     resource.setrlimit(resource.RLIMIT_AS, (soft, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    hoard = []
-    while True:
-        hoard.append(bytearray(2**24))
+    bytearray(2 * soft)
 
 
 def start_a_helper(board: Board, row: int, link: Link) -> None:
