@@ -184,6 +184,7 @@ def text_of(result: dict[str, Any]) -> str:
             "-".join(map(str, p["threads"])),
         ])  # fmt: skip
     return (
+        f"{result.get('about', '')}\n"
         f"{result['verdict']}, over {result['minutes']} minutes after a warm-up of "
         f"{result['warm_up_minutes']:g}\n\n{table(rows)}\n\n"
         f"run folder {result['folder_mb_per_hour']:+.2f} MB/h, "
@@ -233,9 +234,11 @@ def main() -> int:
     parser.add_argument("--warm-up", type=float, default=10.0, metavar="MINUTES")
     parser.add_argument("--attach", type=Path, metavar="RUN")
     parser.add_argument("--samples", metavar="FILE")
+    parser.add_argument("--about", default="", metavar="TEXT", help="what was watched, for the report")
     parser.add_argument("flags", nargs="*", help="of run.py, after --")
     options = parser.parse_args()
-    result = {"machine": machine(), **conclude(gather(options), options.warm_up * 60)}
+    about = options.about or str(options.attach or " ".join(options.flags or FLAGS))
+    result = {"about": about, "machine": machine(), **conclude(gather(options), options.warm_up * 60)}
     keep("soak", result)
     (RESULTS / "soak.txt").write_text(text_of(result))
     print(text_of(result))
