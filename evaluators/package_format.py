@@ -42,6 +42,9 @@ _FORMAT = "a3c-agent"
 _STATE = ("schema", "config", "env", "network", "algo", "counters")
 """What a package keeps of a checkpoint's state."""
 
+_RUN_SETTINGS = ("seed", "max_steps")
+"""What is kept of the group "run": workers, devices and folders are of the place where it was trained."""
+
 Fetch = Callable[[str, int], bytes]
 """Gets the content of the file of that name, of at most so many bytes. Raises OSError or ValueError."""
 
@@ -49,8 +52,9 @@ Fetch = Callable[[str, int], bytes]
 def encode_config(checkpoint: Checkpoint) -> bytes:
     """The content of config.json."""
     kept = {name: checkpoint.state[name] for name in _STATE}
-    # Without the group "run": workers, devices and folders are of the place it was trained, not of the agent.
-    kept["config"] = {group: values for group, values in kept["config"].items() if group != "run"}
+    settings = dict(kept["config"])
+    settings["run"] = {name: settings["run"][name] for name in _RUN_SETTINGS}
+    kept["config"] = settings
     return (json.dumps({"format": _FORMAT, **kept}, indent=1, sort_keys=True) + "\n").encode()
 
 
