@@ -168,6 +168,19 @@ def test_large_errors_are_drawn_more_often():
     assert np.abs(errors).mean() > 1.2 * np.abs(even).mean()
 
 
+def test_the_replay_is_kept_when_asked_for():
+    first, second = make(keep_replay=True), make(keep_replay=True)
+    first.lessons(rollout())
+    state = first.get_state()
+    second.set_state(state)
+    assert len(second.replay) == len(first.replay) > 0
+    draws = [agent.replay.sample(4, np.random.default_rng(0)).observations for agent in (first, second)]
+    assert np.array_equal(*draws)
+    other = make()
+    other.set_state(state)
+    assert len(other.replay) == 0
+
+
 def vars_of(r):
     return r.observations, r.actions, r.rewards, r.discounts, r.firsts
 
