@@ -28,7 +28,7 @@ class Preset:
 def presets() -> dict[str, Preset]:
     """Every preset by name."""
     found = {}
-    for path in sorted(_FOLDER.glob("*.toml")):
+    for path in sorted(_FOLDER.glob("*.toml"), key=lambda path: path.stem):
         data = tomllib.loads(path.read_text())
         values = data["settings"]
         algos = (values["algo"], *data.get("other_algos", ()))
