@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
-from functools import partial
 
 # Before anything imports torch, numpy, cv2 or pygame, here and in every child process.
 os.environ.update(
@@ -21,6 +21,10 @@ from hypothesis import settings
 
 from tests.run_tools import wait_for
 
+# A shell ignores SIGINT for its background jobs and nohup SIGHUP, and both are inherited: the tests send them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 settings.register_profile("a3c", deadline=None, max_examples=50)
 settings.load_profile("a3c")
 
@@ -30,4 +34,8 @@ WaitUntil = Callable[..., None]
 @pytest.fixture
 def wait_until() -> WaitUntil:
     """`wait_until(condition, timeout_s=10, what="...")`: polls until the condition holds, else fails."""
-    return partial(wait_for, timeout_s=10.0)
+
+    def wait(condition: Callable[[], object], timeout_s: float = 10.0, what: str = "the condition") -> object:
+        return wait_for(condition, timeout_s, what)
+
+    return wait
