@@ -44,7 +44,7 @@ _FIXED = (
 
 
 class Scoreboard:
-    """[rows, columns] float64: a row per worker, then one for the evaluator, then one for the main process."""
+    """[rows, columns] float64: a row per worker, then one for the evaluator and one for the main process."""
 
     def __init__(self, workers: int, metric_names: tuple[str, ...] = ()) -> None:
         self.workers = workers

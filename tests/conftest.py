@@ -21,7 +21,7 @@ from hypothesis import settings
 
 from tests.run_tools import wait_for
 
-# A shell ignores SIGINT for its background jobs and nohup SIGHUP, and both are inherited: the tests send them.
+# Shells ignore SIGINT for background jobs and nohup SIGHUP, which is inherited; the tests send both.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

@@ -147,7 +147,7 @@ def test_pictures_for_people_are_made_only_when_announced() -> None:
         ({"env": "FrozenLake-v1"}, "FrozenLake-v1 only numbers its states"),
         (
             {"env": "Odd-v0", "model": "mlp", "env_kwargs": {"space": Box(0, 255, (9, 9, 3), np.uint8)}},
-            "--model mlp takes vectors; for the pictures of Odd-v0 take --model a3c-lstm or a3c-small or nature",
+            "--model mlp takes vectors; for the pictures of Odd-v0 take --model a3c-lstm or a3c-small",
         ),
     ],
 )
