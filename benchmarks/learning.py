@@ -35,8 +35,9 @@ FIRST_SEED, OTHER_SEED = 10_000, 20_000
 
 def train(run_dir: Path, seed: int, options: argparse.Namespace) -> list[Any]:
     """Trains to the end; returns the rows of its metrics."""
-    flags = ["--run-dir", str(run_dir), "--seed", str(seed), "--max-time", options.max_time]
-    flags += ["--checkpoint-every", options.checkpoint_every, "--keep-checkpoints", "1000", "--eval-every", "0"]
+    flags = ["--run-dir", str(run_dir), "--seed", str(seed), "--eval-every", "0"]
+    flags += ["--max-time", options.max_time]
+    flags += ["--checkpoint-every", options.checkpoint_every, "--keep-checkpoints", "1000"]
     subprocess.run(
         [sys.executable, str(ROOT / "run.py"), *flags, *options.flags], check=True, stdout=subprocess.DEVNULL
     )
