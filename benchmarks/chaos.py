@@ -110,6 +110,9 @@ class Chaos:
                 time.sleep(self.rng.uniform(0.0, 1.5))
                 record["blows"].append(self.blow(process))
             time.sleep(self.rng.uniform(0.0, 1.5))
+            if process.poll() is not None:
+                self.check(False, f"it ended by itself with {process.poll()}: {self.output[-300:]}")
+                return
             self.check_descriptors(process, descriptors)
             self.end(process, record)
         self.check_gone(shared)
