@@ -94,9 +94,8 @@ class ActorCriticAgent:
         self.policy, self.parameters = policy, policy.parameters
         self.gamma, self.tau = gamma, tau
         self.value_coef, self.entropy_coef = value_coef, entropy_coef
-        self._trace: list[
-            tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-        ] = []  # log-prob, entropy, value: [B]
+        # Log-probability, entropy and value of each step so far, [B] each, with their graph.
+        self._trace: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     def initial_state(self, batch: int) -> State:
         return self.policy.initial_state(batch)
