@@ -104,11 +104,7 @@ class Scoreboard:
 
     def counters(self) -> Counters:
         """How far the run is, over all workers and resumes."""
-        t = self.totals()
-        rejected = t["rejected_nonfinite"] + t["rejected_stale"]
-        return Counters(
-            int(t["env_steps"]), int(t["frames"]), int(t["updates"]), int(rejected), int(t["episodes"])
-        )
+        return counters_of(self.totals())
 
     @property
     def stop(self) -> int:
@@ -118,3 +114,10 @@ class Scoreboard:
     @stop.setter
     def stop(self, value: int) -> None:
         self._cells[self.main_row, self.columns["stop"]] = value
+
+
+def counters_of(totals: Mapping[str, float]) -> Counters:
+    """How far a run is, by the `totals` of its scoreboard."""
+    rejected = totals["rejected_nonfinite"] + totals["rejected_stale"]
+    counts = (totals["env_steps"], totals["frames"], totals["updates"], rejected, totals["episodes"])
+    return Counters(*map(int, counts))

@@ -47,14 +47,20 @@ class RunLogs:
                 forget_after(run_dir / METRICS, resumed_at)
             except OSError as error:
                 warn(f"{METRICS} keeps rows beyond step {resumed_at}, where this run goes on: {error}")
+        self._shown = last_steps(run_dir / METRICS)
 
     def write(
         self, kind: str, counters: Counters, wall_s: float, row: Row, points: Mapping[str, float]
     ) -> None:
-        """One row of `kind` and its points, at the env_steps of `counters`."""
+        """One row of `kind` and its points, at the env_steps of `counters`.
+
+        A second row of a kind at the same step is kept, but has no points: a curve has one value at a step.
+        """
         place = {"env_steps": counters.env_steps, "frames": counters.frames, "updates": counters.updates}
         self._metrics.append({"kind": kind, **place, "wall_s": wall_s, **row})
-        self._tensorboard.add_scalars(points, counters.env_steps)
+        if counters.env_steps > self._shown.get(kind, -1):
+            self._shown[kind] = counters.env_steps
+            self._tensorboard.add_scalars(points, counters.env_steps)
         self._note(METRICS, self._metrics)
         self._note("TensorBoard events", self._tensorboard)
 
@@ -102,3 +108,12 @@ def forget_after(path: Path, env_steps: int) -> None:
     kept = [row for row in rows if row.get("env_steps", 0) <= env_steps]
     if len(kept) < len(rows):
         replace_file(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+
+
+def last_steps(path: Path) -> dict[str, int]:
+    """The env_steps of the last row of each kind in a metrics file; none when it cannot be read."""
+    try:
+        rows = list(read_json_lines(path))
+    except OSError:
+        return {}
+    return {str(row.get("kind")): row["env_steps"] for row in rows if isinstance(row.get("env_steps"), int)}

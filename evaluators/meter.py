@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from a3c.scoreboard import TIMED, Scoreboard
+from a3c.scoreboard import TIMED, Scoreboard, counters_of
+from a3c.types import Counters
 from evaluators.episodes import Games
 from evaluators.stats import summarise
 
@@ -70,6 +71,11 @@ class Meter:
         """Has the first reading also tell of the `seconds` between the start of the run and now."""
         self._at -= seconds
         self._totals = {name: self._board.get(self._board.main_row, name) for name in self._totals}
+
+    @property
+    def counters(self) -> Counters:
+        """How far the run was at the last reading: the place of its row. Workers may be further by now."""
+        return counters_of(self._totals)
 
     def read(self, now: float) -> Row | None:
         """A row on the time since the last reading; None when no step was taken in it."""

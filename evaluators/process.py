@@ -248,7 +248,7 @@ class Evaluator:
             return
         row["learning_rate"] = self._store.learning_rate()
         wall_s = self._session.elapsed_s()
-        self._logs.write("train", self._store.counters(), wall_s, row, training_points(row))
+        self._logs.write("train", self._meter.counters, wall_s, row, training_points(row))
 
     def _beat(self, phase: str) -> None:
         self._board.beat(self._row, phase)

@@ -25,6 +25,19 @@ def test_a_resumed_run_has_one_monotonic_axis(tmp_path):
     assert [e.step for e in events.Scalars("train/x")] == [100, 200, 250, 350]
 
 
+def test_a_curve_has_one_value_at_a_step(tmp_path):
+    """Nobody trains for a while, or an evaluator is replaced: the same weights are scored twice."""
+    for _ in range(2):  # the second one comes after the first was killed
+        logs = RunLogs(tmp_path, None, pytest.fail)
+        for kind in ("evaluation", "evaluation", "recheck"):
+            logs.write(kind, Counters(env_steps=100), 1.0, {}, {f"eval/{kind}": 1.0})
+        logs.close()
+    assert steps_of(tmp_path / "metrics.jsonl") == [100] * 6
+    events = EventAccumulator(str(tmp_path)).Reload()
+    for kind in ("evaluation", "recheck"):
+        assert [e.step for e in events.Scalars(f"eval/{kind}")] == [100]
+
+
 def test_f27_what_cannot_be_written_is_told_once_and_again_when_it_can(tmp_path):
     run_dir, warnings, now = tmp_path / "run", [], [0.0]
     run_dir.write_text("a file where the folder should be")

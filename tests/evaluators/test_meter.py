@@ -5,7 +5,7 @@ import pytest
 from a3c.scoreboard import Scoreboard
 from a3c.types import EpisodeStats
 from evaluators.episodes import Games
-from evaluators.meter import evaluation_points, games_row, interval_row, training_points
+from evaluators.meter import Meter, evaluation_points, games_row, interval_row, training_points
 
 
 def board_row(seconds=2.0, **sums):
@@ -36,6 +36,19 @@ def test_what_did_not_happen_is_missing_not_zero():
     points = training_points(row)
     assert "train/entropy" not in points
     assert points["speed/steps_per_second"] == 5
+
+
+def test_a_row_stands_at_the_step_it_was_read_at():
+    """Steps made since belong to the next row: two rows at one step would be two values in one place."""
+    board = Scoreboard(1)
+    meter = Meter(board, 0.0)
+    board.add(0, {"env_steps": 10, "frames": 40})
+    assert meter.read(1.0) is not None
+    board.add(0, {"env_steps": 5, "frames": 20})
+    assert (meter.counters.env_steps, meter.counters.frames) == (10, 40)
+    assert meter.read(2.0) is not None
+    assert meter.counters.env_steps == 15
+    assert meter.read(3.0) is None
 
 
 def test_tags_say_what_kind_of_number_it_is():
