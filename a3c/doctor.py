@@ -100,6 +100,16 @@ def _emulator() -> Iterator[Finding]:
     yield Finding(OK, f"{env.spec.env_id} starts, its ROM is there")
 
 
+def _compiled() -> Iterator[Finding]:
+    from a3c.pooling import COMPILED
+
+    if COMPILED:
+        yield Finding(OK, "the pooling of a3c-lstm was compiled here")
+    else:
+        fix = "install a C compiler, then: pip install -e ."
+        yield Finding(WARN, "the pooling of a3c-lstm is PyTorch's, a fifth slower", fix)
+
+
 def _shared_memory() -> Iterator[Finding]:
     import torch
 
@@ -190,6 +200,7 @@ CHECKS: dict[str, Check] = {
     "python": _python,
     "packages": _packages,
     "emulator": _emulator,
+    "compiled": _compiled,
     "shared memory": _shared_memory,
     "open files": _open_files,
     "cores": _cores,

@@ -18,6 +18,8 @@ from typing import Any
 
 import psutil
 
+from a3c.pooling import COMPILED
+
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "opencv-python")
@@ -34,6 +36,7 @@ def machine() -> dict[str, Any]:
         "cpu": model or platform.processor(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "compiled_pooling": COMPILED,
         "load_before": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in _PACKAGES},

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from a3c.agents.actor_critic import to_compute_format
-from a3c.networks import A3Clstm, make_network, pool_and_relu
+from a3c.networks import A3Clstm, make_network
 
 IMAGES = {"a3c-lstm": (1, 80, 80), "a3c-small": (4, 84, 84), "nature": (4, 84, 84)}
 
@@ -93,14 +93,3 @@ def test_compute_format_changes_the_speed_not_the_result():
 def test_an_observation_that_does_not_fit_is_refused(model, shape, hint):
     with pytest.raises(ValueError, match=hint):
         make_network(model, shape, 2)
-
-
-@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (3, 4, 9, 7)])
-@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
-def test_pool_and_relu_is_torchs(shape, order):
-    torch.manual_seed(0)
-    x = torch.randn(shape).round(decimals=1).contiguous(memory_format=order).requires_grad_()
-    ours, theirs = pool_and_relu(x), torch.relu(torch.nn.functional.max_pool2d(x, 2))
-    assert torch.equal(ours, theirs)
-    gradient = torch.randn_like(ours)
-    assert torch.equal(*(torch.autograd.grad(y, x, gradient)[0] for y in (ours, theirs)))

@@ -1,0 +1,96 @@
+"""2x2 max-pooling and ReLU in one pass that keeps, for the backward pass, one byte per result.
+
+PyTorch's `max_pool2d` keeps its input and 8-byte indices, 8 to 12 times the size of the result, and on a CPU
+takes longer than the convolution before it. The loops are in pooling.c, which is compiled when the package is
+installed; without a compiler, on a GPU and in float32, PyTorch does the same, to the bit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+LAST = torch.channels_last
+
+
+def _load() -> ctypes.CDLL | None:
+    """The compiled loops; None where there are none, or none that fit this machine."""
+    spec = find_spec("a3c._pooling")
+    if spec is None or spec.origin is None:
+        return None
+    try:
+        library = ctypes.CDLL(spec.origin)
+    except OSError:
+        return None
+    for function in (library.pool_relu, library.pool_relu_backward):
+        function.argtypes, function.restype = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 4, None
+    return library
+
+
+_library = _load()
+
+COMPILED = _library is not None
+"""Whether pooling.c was compiled with this installation."""
+
+
+def pool_and_relu(x: torch.Tensor) -> torch.Tensor:
+    """ReLU of 2x2 max-pooling, [B, C, H, W] to [B, C, H // 2, W // 2]."""
+    fits = x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.is_contiguous(memory_format=LAST)
+    function: Any = _Compiled if COMPILED and fits else _Plain
+    result: torch.Tensor = function.apply(x)
+    return result
+
+
+class _Compiled(torch.autograd.Function):
+    """For bfloat16 in channels_last order on the CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        batch, channels, height, width = ctx.shape = x.shape
+        shape = (batch, channels, height // 2, width // 2)
+        y = torch.empty(shape, dtype=x.dtype, memory_format=LAST)
+        origin = torch.empty(shape, dtype=torch.uint8, memory_format=LAST)
+        _run("pool_relu", x, y, origin, x.shape)
+        ctx.save_for_backward(origin)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        (origin,) = ctx.saved_tensors
+        result = torch.empty(ctx.shape, dtype=gradient.dtype, memory_format=LAST)
+        _run("pool_relu_backward", gradient.contiguous(memory_format=LAST), origin, result, ctx.shape)
+        return result
+
+
+def _run(name: str, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, shape: torch.Size) -> None:
+    """A compiled loop on three tensors; `shape` [B, C, H, W] is that of the image before pooling."""
+    batch, channels, height, width = shape
+    getattr(_library, name)(a.data_ptr(), b.data_ptr(), c.data_ptr(), batch, height, width, channels)
+
+
+class _Plain(torch.autograd.Function):
+    """PyTorch's kernels, keeping the indices and the result only: half of what `F.max_pool2d` keeps."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        pooled, indices = F.max_pool2d(x, 2, return_indices=True)
+        y = pooled.relu_()
+        ctx.save_for_backward(indices, y)
+        ctx.shape = x.shape
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        indices, y = ctx.saved_tensors
+        gradient = torch.ops.aten.threshold_backward(gradient, y, 0)
+        # The kernel asks its input for shape and memory order alone; these pages are never touched.
+        order = LAST if y.is_contiguous(memory_format=LAST) else torch.contiguous_format
+        like = torch.empty(ctx.shape, dtype=y.dtype, device=y.device, memory_format=order)
+        result: torch.Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
+            gradient, like, [2, 2], [2, 2], [0, 0], [1, 1], False, indices
+        )
+        return result
