@@ -12,10 +12,12 @@ import torch
 
 from a3c.agents import make_policy
 from a3c.atomic import replace_file
-from a3c.config import Config
+from a3c.config import Config, settings
 from a3c.records import JsonLines, read_json_lines
 from a3c.run_directory import METRICS
+from a3c.settings import ALGOS
 from a3c.types import Counters, EnvSpec
+from evaluators.clip import Clip
 from evaluators.writer import Clock, TensorBoard
 
 Row = Mapping[str, Any]
@@ -64,10 +66,13 @@ class RunLogs:
         self._note(METRICS, self._metrics)
         self._note("TensorBoard events", self._tensorboard)
 
+    def show_game(self, clip: Clip, step: int) -> None:
+        """How a game of the best weights ended."""
+        self._tensorboard.add_gif("eval/best_game", *clip.encode(), step)
+
     def describe(self, config: Config, env: EnvSpec, step: int) -> None:
         """The resolved settings and the environment, as texts of TensorBoard."""
-        settings = json.dumps(config.to_dict(), indent=2)
-        self._tensorboard.add_text("config", "    " + settings.replace("\n", "\n    "), step)  # as code
+        self._tensorboard.add_text("config", settings_table(config), step)
         self._tensorboard.add_text("environment", env.describe(), step)
 
     def draw_network(self, config: Config, env: EnvSpec) -> None:
@@ -94,6 +99,28 @@ class RunLogs:
         elif not sink.error and name in self._failing:
             self._failing.remove(name)
             self._warn(f"{name} are written again; {sink.dropped} were dropped so far")
+
+
+def settings_table(config: Config) -> str:
+    """The settings that the run goes by, as a table of Markdown: those that differ from their defaults are
+    bold; those of other algorithms, or of other kinds of environments, are left out."""
+    rows = []
+    for s in settings().values():
+        value = getattr(getattr(config, s.group), s.name)
+        if value in (None, "", (), {}) or config.learn.algo not in (s.metadata["algos"] or ALGOS):
+            continue
+        shown, usual = shown_value(value), shown_value(s.default)
+        rows.append(f"| {s.flag} | {shown if value == s.default else f'**{shown}**'} | {usual} |")
+    return "\n".join(["| setting | value | default |", "|---|---|---|", *rows])
+
+
+def shown_value(value: Any) -> str:
+    """As it is typed on the command line; nothing for what depends on the environment."""
+    if isinstance(value, dict):
+        return " ".join(f"{name}={part}" for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    return "" if value is None else str(value)
 
 
 def forget_after(path: Path, env_steps: int) -> None:

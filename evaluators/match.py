@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from functools import partial
+import os
 
 from a3c.agents import make_policy
-from a3c.envs import make_env
+from a3c.envs import EnvBatch, make_env
+from a3c.errors import UsageError
 from a3c.saving import Progress
 from a3c.session import Session
 from a3c.stores.shared import Snapshot
 from evaluators import contest
-from evaluators.episodes import Games, play_seeds
+from evaluators.clip import Clip
+from evaluators.episodes import Games, Played, play_seeds
+from evaluators.watch import picture_rate
 
 EVALUATION, RECHECK, FINAL = "evaluation", "recheck", "final"
 """Why games are played: on the clock; to check a candidate for the best again; as the run's last score."""
 
 
 class Match:
-    """Games in progress, played with weights as they were when a snapshot was taken.
+    """Games in progress, played with weights as they were when a snapshot was taken. The first game of a
+    re-check is filmed: `clip`, where the environment can be drawn.
 
     Args:
         session: names the configuration and the environment.
@@ -42,16 +46,38 @@ class Match:
         policy = make_policy(config, session.env, first_seed, "cpu", greedy=False)
         policy.parameters.load(snapshot["model"])
         policy.refresh()
-        self._steps = play_seeds(policy, partial(make_env, config.env, training=False), seeds)
+        self.clip = Clip(picture_rate(session.env)) if purpose == RECHECK else None
+        self._filming = self.clip is not None
+        self._env = config.env
+        self._steps = play_seeds(policy, self._make, seeds)
+
+    def _make(self, seeds: tuple[int, ...]) -> EnvBatch:
+        if self._filming:
+            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws some games; no display is needed
+            try:
+                return make_env(self._env, seeds, training=False, render=True)
+            except UsageError:  # it cannot be drawn
+                self.clip, self._filming = None, False
+        return make_env(self._env, seeds, training=False)
 
     def advance(self) -> Games | None:
         """One step of the batch; the games once all are over."""
         try:
-            next(self._steps)
+            played = next(self._steps)
         except StopIteration as end:
             games: Games = end.value
             return games
+        if self._filming:
+            self._film(played)
         return None
+
+    def _film(self, played: Played) -> None:
+        try:
+            if self.clip is not None:
+                self.clip.add(played.envs.render(0))
+            self._filming = not played.over[0]
+        except Exception:  # of many kinds, from others' code; and a picture is not worth a score
+            self.clip, self._filming = None, False
 
     def close(self) -> None:
         """Gives up games that are not over."""

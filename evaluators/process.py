@@ -198,6 +198,8 @@ class Evaluator:
     def _crown(self, match: Match, record: Record | None) -> None:
         if record is not None:
             self._keeper.crown(match.snapshot, match.progress, record)
+            if match.clip:
+                self._logs.show_game(match.clip, match.progress.counters.env_steps)
 
     def _examine(self, match: Match) -> ExactScore | None:
         """The exact value of a table, where there is one."""

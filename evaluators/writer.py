@@ -124,6 +124,11 @@ class TensorBoard:
         """A piece of Markdown."""
         self._write(Event(step=step, summary=text_summary(tag, words)))  # type: ignore[no-untyped-call]
 
+    def add_gif(self, tag: str, gif: bytes, size: tuple[int, int], step: int) -> None:
+        """An animated picture of (height, width)."""
+        image = Summary.Image(height=size[0], width=size[1], colorspace=3, encoded_image_string=gif)
+        self._write(Event(step=step, summary=Summary(value=[Summary.Value(tag=tag, image=image)])))
+
     def add_graph(self, network: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
         """The network as a graph, traced with example inputs.
 

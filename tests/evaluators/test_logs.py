@@ -6,7 +6,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from a3c.types import Counters
-from evaluators.logs import RunLogs, forget_after
+from evaluators.logs import RunLogs, forget_after, settings_table
 from tests.evaluators.fakes import make_session
 
 
@@ -76,3 +76,13 @@ def test_settings_and_network_are_shown(tmp_path, settings):
     events = EventAccumulator(str(session.run_dir)).Reload()
     assert {"config/text_summary", "environment/text_summary"} <= set(events.Tags()["tensors"])
     assert any("actor_linear" in node.name for node in events.Graph().node)
+
+
+def test_the_settings_are_a_table_of_what_matters_here(tmp_path):
+    config = make_session(tmp_path / "run", lr=0.5, env_kwargs={"sutton_barto_reward": True}).config
+    lines = settings_table(config).splitlines()
+    assert lines[0] == "| setting | value | default |"
+    assert "| --lr | **0.5** | 0.0001 |" in lines
+    assert "| --gamma | 0.99 | 0.99 |" in lines
+    assert "| --env-kwargs | **sutton_barto_reward=True** |  |" in lines
+    assert not any("--replay-size" in line or "--frame-skip" in line for line in lines)

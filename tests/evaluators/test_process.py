@@ -1,11 +1,13 @@
 """The evaluator's ticks: games, checkpoints and logs that do not delay each other, and the stop protocol."""
 
+import io
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from a3c.checkpoint import best_checkpoint, entries, newest_checkpoint
@@ -93,6 +95,31 @@ def test_an_evaluation_is_played_logged_reported_and_checked_again(bench):
     events = EventAccumulator(str(bench.session.run_dir)).Reload()
     (point,) = events.Scalars("eval/score_mean")
     assert (point.step, point.value) == (100, pytest.approx(first["mean"]))
+
+
+def test_a_game_of_the_best_weights_is_shown(bench):
+    bench.train(100)
+    bench.now = 60.0
+    bench.ticks()
+    (image,) = EventAccumulator(str(bench.session.run_dir)).Reload().Images("eval/best_game")
+    assert image.step == bench.told.of("best")[0]["env_steps"] == 100
+    picture = Image.open(io.BytesIO(image.encoded_image_string))
+    assert picture.format == "GIF"
+    assert picture.n_frames == pytest.approx(bench.rows("recheck")[0]["length_mean"], rel=0.9)
+    assert (image.height, image.width) == picture.size[::-1]
+
+
+def test_weights_are_the_best_whether_or_not_they_can_be_drawn(bench, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("no pictures today")
+
+    monkeypatch.setattr("a3c.envs.batch.Batch.render", fail)
+    bench.train(100)
+    bench.now = 60.0
+    bench.ticks()
+    assert len(bench.told.of("best")) == 1
+    assert not bench.told.warnings
+    assert EventAccumulator(str(bench.session.run_dir)).Reload().Tags()["images"] == []
 
 
 def test_the_best_checkpoint_holds_the_weights_that_were_evaluated(bench):
