@@ -12,7 +12,8 @@ from a3c.config import resolve
 from a3c.envs import make_env, resolve_env
 from a3c.errors import UsageError
 from a3c.losses import huber_td_loss
-from a3c.q_networks import QNetwork, make_q_network, mlp_body
+from a3c.networks import scale_image
+from a3c.q_networks import QNetwork, convolve_planes, make_q_network, mlp_body
 from a3c.replay import ReplayBatch, ReplaySpec
 from a3c.settings import DqnConfig, ExploreConfig
 from a3c.types import Counters, EnvSpec, Rollout
@@ -209,6 +210,16 @@ def test_networks_of_pictures(model, shape):
     picture = torch.randint(0, 256, (2, *shape), dtype=torch.uint8)
     assert net(picture).shape == (2, 6)
     torch.testing.assert_close(net(picture)[:1], net(picture[:1]))  # nobody depends on the batch
+
+
+@pytest.mark.parametrize(("channels", "size"), [(4, 84), (1, 80), (3, 37)])
+def test_planes_are_convolved_like_the_scaled_image(channels, size):
+    conv = torch.nn.Conv2d(channels, 6, 8, stride=4).double()
+    image = torch.randint(256, (2, channels, size, size), dtype=torch.uint8)
+    expected, found = conv(scale_image(image).double()), convolve_planes(conv, image)
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(y.square().sum(), tuple(conv.parameters())) for y in (found, expected)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_evaluation_explores_a_little_unless_greedy():
