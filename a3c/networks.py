@@ -23,23 +23,27 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class NetworkOutput(NamedTuple):
-    """What a network says of B observations."""
+    """What a network says of observations, one or T for each of B environments."""
 
-    logits: torch.Tensor  # [B, A]
-    value: torch.Tensor  # [B]
-    state: State
+    logits: torch.Tensor  # [B, A] or [T, B, A]
+    value: torch.Tensor  # [B] or [T, B]
+    state: State  # after the last one
 
 
 class ActorCritic(nn.Module):
-    """What the networks share: features, an optional LSTM, a critic and an actor."""
+    """What the networks share: features of an observation, an optional LSTM, a critic and an actor."""
 
     lstm: nn.LSTMCell | None
     critic_linear: nn.Linear
     actor_linear: nn.Linear
 
     def features(self, observation: torch.Tensor) -> torch.Tensor:
-        """[B, F] of an observation [B, ...]."""
+        """[B, F] of an observation [B, ...]: the layers that cost the most, and need no state."""
         raise NotImplementedError
+
+    def embed(self, features: torch.Tensor) -> torch.Tensor:
+        """[..., F] to [..., H]: what else comes before the LSTM or the heads."""
+        return features
 
     def initial_state(self, batch: int) -> State:
         """Zeros, (h [B, H], c [B, H]); empty without an LSTM."""
@@ -50,15 +54,36 @@ class ActorCritic(nn.Module):
 
     def forward(self, observation: torch.Tensor, state: State) -> NetworkOutput:
         """One step: observation [B, ...], state as `initial_state` gives it."""
-        x = self.features(observation)
+        output = self.unroll(self.features(observation).unsqueeze(0), None, state)
+        return NetworkOutput(output.logits[0], output.value[0], output.state)
+
+    def unroll(self, features: torch.Tensor, keep: torch.Tensor | None, state: State) -> NetworkOutput:
+        """T steps at once: features [T, B, F]; the state is multiplied by keep [T, B, 1] before each."""
+        x = self.embed(features)
         if self.lstm is not None:
-            h, c = self.lstm(x, (state[0], state[1]))
-            x, state = h, (h.float(), c.float())
-        with torch.autocast(
-            x.device.type, enabled=False
-        ):  # a bfloat16 value would be too coarse to learn from
+            x, state = run_lstm(self.lstm, x, keep, state)
+        with torch.autocast(x.device.type, enabled=False):  # a bfloat16 value is too coarse to learn from
             x = x.float()
             return NetworkOutput(self.actor_linear(x), self.critic_linear(x).squeeze(-1), state)
+
+
+def run_lstm(
+    cell: nn.LSTMCell, x: torch.Tensor, keep: torch.Tensor | None, state: State
+) -> tuple[torch.Tensor, State]:
+    """What `cell` makes of x [T, B, F] step by step: h of each step [T, B, H], and the last state.
+
+    The same as calling the cell T times, but with one matrix product over all inputs.
+    """
+    inputs = F.linear(x, cell.weight_ih, cell.bias_ih + cell.bias_hh).float()
+    (h, c), outputs = state, []
+    for t, of_input in enumerate(inputs):
+        if keep is not None:
+            h, c = h * keep[t], c * keep[t]
+        i, f, g, o = (of_input + F.linear(h, cell.weight_hh)).chunk(4, -1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * c.tanh()
+        outputs.append(h)
+    return torch.stack(outputs), (h, c)
 
 
 class A3Clstm(ActorCritic):
@@ -105,8 +130,10 @@ class A3CSmall(ActorCritic):
 
     def features(self, observation: torch.Tensor) -> torch.Tensor:
         x = F.relu(self.conv1(scale_image(observation)))
-        x = F.relu(self.conv2(x))
-        return F.relu(self.fc(x.flatten(1)))
+        return F.relu(self.conv2(x)).flatten(1)
+
+    def embed(self, features: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.fc(features))
 
 
 class Nature(ActorCritic):
@@ -131,7 +158,10 @@ class Nature(ActorCritic):
         x = scale_image(observation)
         for conv in (self.conv1, self.conv2, self.conv3):
             x = F.relu(conv(x))
-        return F.relu(self.fc(x.flatten(1)))
+        return x.flatten(1)
+
+    def embed(self, features: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.fc(features))
 
 
 class MLP(ActorCritic):
@@ -150,9 +180,12 @@ class MLP(ActorCritic):
         self.actor_linear = nn.Linear(hidden, num_actions)
         initialise(self)
 
-    def forward(self, observation: torch.Tensor, state: State) -> NetworkOutput:
-        logits = self.actor_linear(self.actor_body(observation))
-        return NetworkOutput(logits, self.critic_linear(self.critic_body(observation)).squeeze(-1), state)
+    def features(self, observation: torch.Tensor) -> torch.Tensor:
+        return observation
+
+    def unroll(self, features: torch.Tensor, keep: torch.Tensor | None, state: State) -> NetworkOutput:
+        value = self.critic_linear(self.critic_body(features)).squeeze(-1)
+        return NetworkOutput(self.actor_linear(self.actor_body(features)), value, state)
 
 
 def scale_image(observation: torch.Tensor) -> torch.Tensor:

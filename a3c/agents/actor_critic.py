@@ -1,7 +1,9 @@
 """The A3C agent: an actor and a critic that learn from rollouts of the policy itself (Mnih et al. 2016).
 
-While acting, the agent keeps the autograd graph of its forward passes: the weights are constant inside a
-rollout, so a second forward pass over it would only compute the same again.
+While acting, the agent keeps the features it computed of each observation with their autograd graph: the
+weights are constant inside a rollout, so a second pass through the convolutions would only compute the same
+again. The few layers after them are computed once more, for the whole rollout at a time: going backward
+through them step by step would take longer.
 """
 
 from __future__ import annotations
@@ -51,18 +53,34 @@ class ActorCriticPolicy:
     def initial_state(self, batch: int) -> State:
         return self.network.initial_state(batch)
 
+    def see(self, observation: np.ndarray) -> torch.Tensor:
+        """The network's features [B, F] of an observation [B, ...]."""
+        with self._autocast():
+            return self.network.features(torch.from_numpy(observation).to(self.device, non_blocking=True))
+
+    def unroll(self, features: torch.Tensor, firsts: np.ndarray, state: State) -> NetworkOutput:
+        """The network's answers to T steps, features [T, B, F]; the state is reset where `firsts` [T, B]."""
+        keep = torch.from_numpy(~firsts).to(self.device).unsqueeze(-1) if firsts.any() else None
+        with self._autocast():
+            return self.network.unroll(features, keep, state)
+
     def forward(self, observation: np.ndarray, first: np.ndarray, state: State) -> NetworkOutput:
-        """The network's answer to observation [B, ...], with the state reset where `first`."""
-        if first.any():
-            keep = torch.from_numpy(~first).to(self.device).unsqueeze(1)
-            state = tuple(s * keep for s in state)
-        return self.evaluate(torch.from_numpy(observation).to(self.device, non_blocking=True), state)
+        """The network's answer to one step: observation [B, ...], with the state reset where `first` [B]."""
+        return self.decide(self.see(observation), first, state)
+
+    def decide(self, features: torch.Tensor, first: np.ndarray, state: State) -> NetworkOutput:
+        """The same from the features [B, F]."""
+        output = self.unroll(features.unsqueeze(0), first[None], state)
+        return NetworkOutput(output.logits[0], output.value[0], output.state)
 
     def evaluate(self, observation: torch.Tensor, state: State = ()) -> NetworkOutput:
         """The network's answer to observation [B, ...] on its device."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+        with self._autocast():
             output: NetworkOutput = self.network(observation, state)
         return output
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def choose(self, logits: torch.Tensor) -> torch.Tensor:
         """[B] int64 actions for logits [B, A]."""
@@ -94,8 +112,7 @@ class ActorCriticAgent:
         self.policy, self.parameters = policy, policy.parameters
         self.gamma, self.tau = gamma, tau
         self.value_coef, self.entropy_coef = value_coef, entropy_coef
-        # Log-probability, entropy and value of each step so far, [B] each, with their graph.
-        self._trace: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self._features: list[torch.Tensor] = []  # [B, F] of each step so far, with their graph
 
     def initial_state(self, batch: int) -> State:
         return self.policy.initial_state(batch)
@@ -104,28 +121,28 @@ class ActorCriticAgent:
         self.policy.refresh()
 
     def begin_rollout(self, counters: Counters) -> None:
-        self._trace.clear()
+        self._features.clear()
 
     def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
-        output = self.policy.forward(observation, first, state)
-        action = self.policy.choose(output.logits)
-        log_probs = torch.log_softmax(output.logits, -1)
-        entropy = -(log_probs.exp() * log_probs).sum(-1)
-        self._trace.append((log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1), entropy, output.value))
-        return ActorOutput(action.cpu().numpy(), output.state, {})
+        features = self.policy.see(observation)
+        self._features.append(features)
+        with torch.no_grad():
+            output = self.policy.decide(features, first, state)
+        return ActorOutput(self.policy.choose(output.logits).cpu().numpy(), output.state, {})
 
     def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
         return [partial(self.gradients, rollout)]
 
     def gradients(self, rollout: Rollout) -> tuple[Gradients, dict[str, float]]:
         """Gradient of the loss on the rollout that was just acted, and metrics."""
-        log_probs, entropies, values = (
-            torch.stack(part) for part in zip(*self._trace, strict=True)
-        )  # [T, B]
-        rewards, discounts, valid = (
+        rewards, discounts, valid, actions = (
             torch.from_numpy(a).to(self.policy.device)
-            for a in (rollout.rewards, rollout.discounts, rollout.valid())
+            for a in (rollout.rewards, rollout.discounts, rollout.valid(), rollout.actions)
         )
+        output = self.policy.unroll(torch.stack(self._features), rollout.firsts[:-1], rollout.initial_state)
+        values, all_log_probs = output.value, torch.log_softmax(output.logits, -1)
+        log_probs = all_log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+        entropies = -(all_log_probs.exp() * all_log_probs).sum(-1)
         with torch.no_grad():
             bootstrap = self.policy.forward(
                 rollout.observations[-1], rollout.firsts[-1], rollout.final_state
@@ -137,7 +154,7 @@ class ActorCriticAgent:
         )
         names, weights = zip(*self.policy.network.named_parameters(), strict=True)
         gradients = torch.autograd.grad(loss.total, weights)
-        self._trace.clear()
+        self._features.clear()
         metrics = {
             "policy_loss": float(loss.policy.detach()),
             "value_loss": float(loss.value.detach()),
