@@ -130,7 +130,7 @@ class A3CSmall(ActorCritic):
 
     def features(self, observation: torch.Tensor) -> torch.Tensor:
         x = F.relu(self.conv1(scale_image(observation)))
-        return F.relu(self.conv2(x)).flatten(1)
+        return F.relu(self.conv2(x).flatten(1))
 
     def embed(self, features: torch.Tensor) -> torch.Tensor:
         return F.relu(self.fc(features))
@@ -156,9 +156,9 @@ class Nature(ActorCritic):
 
     def features(self, observation: torch.Tensor) -> torch.Tensor:
         x = scale_image(observation)
-        for conv in (self.conv1, self.conv2, self.conv3):
+        for conv in (self.conv1, self.conv2):
             x = F.relu(conv(x))
-        return x.flatten(1)
+        return F.relu(self.conv3(x).flatten(1))
 
     def embed(self, features: torch.Tensor) -> torch.Tensor:
         return F.relu(self.fc(features))
