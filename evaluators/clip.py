@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 from collections import deque
 
+import cv2
 import numpy as np
 from PIL import Image
 
 LAST_STEPS = 200
 """Steps that are kept, one picture each: how a game ended, 13 seconds of an Atari game."""
 
-SIDE = 160
-"""Longest side in pixels; larger pictures lose every second or third row and column."""
+SIDE = 210
+"""Longest side in pixels, that of an Atari screen; larger pictures are made a half, a third, ... as large."""
 
 
 class Clip:
@@ -32,8 +33,10 @@ class Clip:
 
     def add(self, picture: np.ndarray) -> None:
         """Takes the next picture [H, W, 3] uint8."""
-        stride = -(-max(picture.shape[:2]) // SIDE)
-        self._pictures.append(picture[::stride, ::stride].copy())
+        height, width = picture.shape[:2]
+        factor = -(-max(height, width) // SIDE)
+        size = width // factor, height // factor
+        self._pictures.append(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
 
     def encode(self) -> tuple[bytes, tuple[int, int]]:
         """As a GIF that repeats for ever, and its height and width. Raises ValueError without pictures."""

@@ -9,7 +9,7 @@ from PIL import Image
 from evaluators.clip import LAST_STEPS, Clip
 
 
-def picture(shade, height=210, width=160):
+def picture(shade, height=400, width=600):
     return np.full((height, width, 3), shade, np.uint8)
 
 
@@ -20,7 +20,7 @@ def test_it_shows_how_a_game_ended():
     gif, size = clip.encode()
     shown = Image.open(io.BytesIO(gif))
     assert (shown.format, shown.n_frames, shown.info["loop"]) == ("GIF", LAST_STEPS, 0)
-    assert size == (shown.height, shown.width) == (105, 80)
+    assert size == (shown.height, shown.width) == (133, 200)
     assert shown.info["duration"] == pytest.approx(1000 / 15, abs=10)
     shown.seek(LAST_STEPS - 1)
     assert shown.convert("RGB").getpixel((0, 0))[0] == pytest.approx((LAST_STEPS + 39) % 250, abs=4)
