@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -13,9 +13,15 @@ from a3c.types import Rollout, TimeStep
 
 
 def collect(
-    envs: EnvBatch, agent: Agent, length: int, reward_clip: float, timings: Timings
+    envs: EnvBatch,
+    agent: Agent,
+    length: int,
+    reward_clip: float,
+    timings: Timings,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[Rollout]:
-    """Yields rollouts of `length` steps for ever, each going on where the last one ended.
+    """Yields rollouts of `length` steps, each going on where the last one ended, until `stopped()`; a
+    rollout that was begun is then dropped.
 
     The caller pulls weights between two rollouts; inside one they are constant. A yielded rollout's
     arrays are reused by the next. Rewards are clipped to +-reward_clip (0: not at all) for learning;
@@ -36,6 +42,8 @@ def collect(
         initial_state, extras = state, []
         observations[0], firsts[0] = step.observation, step.first
         for t in range(length):
+            if stopped():
+                return
             with timings.time("act"):
                 output = agent.act(observations[t], firsts[t], state)
             with timings.time("env"):

@@ -62,18 +62,25 @@ class Worker:
         self.agent = make_agent(config, self._envs.spec, agent_seed, device, row)
         self._store = session.store(row)
         length, reward_clip = config.learn.num_steps, config.env.reward_clip or 0.0
-        self._rollouts = collect(self._envs, self.agent, length, reward_clip, self._timings)
+        self._rollouts = collect(
+            self._envs, self.agent, length, reward_clip, self._timings, lambda: self._board.stop != 0
+        )
 
     def step(self) -> None:
-        """One rollout and what is learned from it. Weights change between rollouts and lessons only."""
+        """One rollout and what is learned from it. Weights change between rollouts and lessons only. Told
+        to stop, it leaves at once: some algorithms have seconds of steps and lessons before them."""
         agent, board, timings = self.agent, self._board, self._timings
         self._link.context(step=board.get(self._row, "env_steps"))
         version = self._pull()
         agent.begin_rollout(self._store.counters())
-        rollout = next(self._rollouts)
+        rollout = next(self._rollouts, None)
+        if rollout is None:
+            return
         with timings.time("learn"):
             lessons = agent.lessons(rollout)
         for number, lesson in enumerate(lessons):
+            if board.stop:
+                break
             if number:
                 version = self._pull()
             with timings.time("learn"):

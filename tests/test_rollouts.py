@@ -87,6 +87,12 @@ def test_the_next_rollout_goes_on_where_the_last_ended():
     assert not second.valid()[0].any()
 
 
+def test_a_stop_drops_the_rollout_that_was_begun():
+    answers = iter([False, False, False, True])
+    stream = collect(Countdown(), Recorder(), 2, 0.0, Timings(), lambda: next(answers))
+    assert [len(rollout.actions) for rollout in stream] == [2]
+
+
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 def test_a_nonfinite_observation_is_refused(poison):
     with pytest.raises(FloatingPointError, match="Countdown gave a non-finite observation"):

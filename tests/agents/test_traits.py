@@ -45,6 +45,24 @@ def test_any_number_of_environments(tmp_path, algo, batch):
     assert torch.isfinite(session.memory.weights).all()
 
 
+def test_a_stop_waits_for_no_more_lessons(tmp_path):
+    worker, session = make_worker(tmp_path, "ppo", epochs="1000")
+    lessons = worker.agent.lessons
+
+    def stop_after_two(rollout):
+        for number, lesson in enumerate(lessons(rollout)):
+            session.board.stop = number == 1
+            yield lesson
+
+    worker.agent.lessons = stop_after_two
+    worker.step()
+    assert session.board.total("updates") == 1
+    steps = session.board.total("env_steps")
+    worker.step()
+    assert session.board.total("env_steps") == steps
+    worker.close()
+
+
 @pytest.mark.parametrize("algo", ALGOS)
 def test_the_same_seed_makes_the_same_weights(tmp_path, algo):
     weights = []
