@@ -1,0 +1,104 @@
+"""What lock-free updates, AMSGrad and stale gradients cost or give, on a task of seconds: CartPole-v1.
+
+    python -m benchmarks.ablation                     # 10 to 15 minutes on two cores
+    python -m benchmarks.ablation --seeds 1 2 --max-steps 50000
+
+Every choice is trained with the same seeds and settings (preset cartpole-a3c) but for what its name says:
+
+- updates without a lock, as in Hogwild, or one worker at a time (`--locked-updates`);
+- the AMSGrad or the Adam form of the same optimizer;
+- 1, 2, 4 and 8 workers: how many updates of others come between a worker's pull and its push, the lag.
+
+For each, over the seeds, median and range of: the mean training return over all steps (the area under the
+learning curve), that over the last fifth, steps per second and the mean lag. The choices take turns, seed by
+seed, so that a change of the machine's speed hits all alike. Writes benchmarks/results/ablation.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import ROOT, keep, machine, spread, table
+
+BASE = ["--preset", "cartpole-a3c", "--eval-every", "0", "--checkpoint-every", "1h", "--log-every", "1"]
+
+CHOICES = {
+    "1 worker": ["--workers", "1"],
+    "2 workers": ["--workers", "2"],
+    "4 workers": ["--workers", "4"],
+    "8 workers": ["--workers", "8"],
+    "4 workers, locked": ["--workers", "4", "--locked-updates"],
+    "4 workers, Adam": ["--workers", "4", "--no-amsgrad"],
+    "4 workers, locked, Adam": ["--workers", "4", "--locked-updates", "--no-amsgrad"],
+}
+
+MEASURED = ("mean_return", "last_return", "steps_per_second", "mean_lag")
+
+
+def train(flags: Sequence[str], seed: int, max_steps: int) -> dict[str, float]:
+    """One training, and what its rows say of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(ROOT / "run.py"), "--run-dir", f"{folder}/run", "--seed", str(seed),
+                   "--max-steps", str(max_steps), *BASE, *flags]  # fmt: skip
+        subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder)
+        lines = Path(folder, "run", "metrics.jsonl").read_text().splitlines()
+    return numbers([row for row in map(json.loads, lines) if row["kind"] == "train"])
+
+
+def numbers(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """MEASURED of a training's rows; each row counts by the steps since the one before."""
+    ends = np.array([row["env_steps"] for row in rows], float)
+    steps = np.diff(ends, prepend=0.0)
+    late = ends > 0.8 * ends[-1]
+
+    def mean(name: str, where: np.ndarray) -> float:
+        values = np.array([row[name] if row[name] is not None else np.nan for row in rows], float)
+        use = where & np.isfinite(values)
+        return float(np.average(values[use], weights=steps[use])) if use.any() else float("nan")
+
+    always = np.ones_like(late)
+    return {
+        "mean_return": mean("mean_return", always),
+        "last_return": mean("mean_return", late),
+        "steps_per_second": mean("steps_per_second", always),
+        "mean_lag": mean("mean_lag", always),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--max-steps", type=int, default=100_000)
+    options = parser.parse_args()
+    where = machine()
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in CHOICES}
+    for seed in options.seeds:
+        for name, flags in CHOICES.items():
+            found[name].append(train(flags, seed, options.max_steps))
+            print(f"seed {seed}, {name}: {found[name][-1]}", flush=True)
+    spreads = {
+        name: {key: spread([r[key] for r in runs]) for key in MEASURED} for name, runs in found.items()
+    }
+    cells = [
+        [name, *("{median:,.1f} ({min:,.1f} to {max:,.1f})".format(**part[key]) for key in MEASURED)]
+        for name, part in spreads.items()
+    ]
+    print(table([["", "return, all steps", "return, last fifth", "steps/s", "lag"], *cells]))
+    result = {"machine": where, "max_steps": options.max_steps, "seeds": options.seeds, "spread": spreads,
+              "runs": found}  # fmt: skip
+    print(f"kept in {keep('ablation', result)}")
+
+
+if __name__ == "__main__":
+    main()
