@@ -98,12 +98,20 @@ def _draw_evaluations(
         x, mean, low, high = several
     if len(x):
         marker = "o" if len(x) <= 60 else "."
-        words = f"{name}: evaluation, lowest to highest"
-        bars = np.maximum(mean - low, 0), np.maximum(high - mean, 0)
+        told = telling(low, high)
+        words = f"{name}: evaluation{', lowest to highest' * told}"
+        bars = (np.maximum(mean - low, 0), np.maximum(high - mean, 0)) if told else None
         axes.errorbar(
             x / scale, mean, bars, color=colour, fmt=marker,
             linestyle="-", linewidth=2.5, markersize=6, elinewidth=1.2, capsize=3, ecolor=colour, label=words,
         )  # fmt: skip
+
+
+def telling(low: np.ndarray, high: np.ndarray) -> bool:
+    """Whether bars say anything: not where games are won or lost, and all reach from the one to the other."""
+    usual = np.median(low), np.median(high)
+    alike = np.mean((low == usual[0]) & (high == usual[1]))
+    return bool(len(low) < 3 or alike < 0.8)
 
 
 def _draw_references(axes: Axes, references: Sequence[Reference]) -> str:

@@ -15,6 +15,7 @@ from a3c.records import write_json
 from a3c.run_directory import CONFIG, METRICS
 from a3c.settings import EnvConfig
 from evaluators.curves import EVALUATION, TRAIN, band, moving_average, read_curves, surviving
+from evaluators.drawing import telling
 from evaluators.references import references
 
 
@@ -117,6 +118,15 @@ def test_pictures_of_one_run(axis, name, tmp_path, capsys):
         assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
     else:
         assert "<svg" in (tmp_path / name).read_text()
+
+
+def test_bars_that_are_all_alike_are_left_out():
+    lost, won = np.zeros(20), np.ones(20)
+    assert not telling(lost, won)
+    won[:3] = 0  # at first nothing was won
+    assert not telling(lost, won)
+    assert telling(np.arange(20.0), np.arange(20.0) + 5)
+    assert telling(lost[:2], won[:2])
 
 
 def test_seeds_become_a_band_and_algorithms_are_compared(tmp_path, capsys):
