@@ -1,0 +1,215 @@
+"""The README followed by a newcomer, command by command, in a fresh clone.
+
+`PLAN` says of every command in it what is really run: shortened, or, with the reason, not at all. A command
+that is not in the plan fails the first test, and so does one that is no longer in the README.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import pytest
+
+from tests.evaluators.test_play import Player
+from tests.run_tools import wait_for
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+
+TINY = "--workers 1 --envs-per-worker 2 --max-steps 200 --eval-every 0"
+ATARI = f"{TINY} --model a3c-small"  # the large network takes minutes on a busy machine
+CARTPOLE = "checkpoints/CartPole-v1-a3c"
+
+
+class Run(NamedTuple):
+    """What is run in place of a command of the README, one after the other."""
+
+    commands: tuple[str, ...]
+    keys: str = ""  # pressed in its terminal when it is shown; empty: it has none
+
+
+class Skip(NamedTuple):
+    """Why a command is not run here."""
+
+    reason: str
+
+
+def run(*commands: str, keys: str = "") -> Run:
+    return Run(commands, keys)
+
+
+PLAN: dict[str, Run | Skip] = {
+    "git clone <this repository> && cd a3c": Skip("the fixture `clone` does"),
+    "make setup": Skip("downloads a gigabyte; the clone borrows the environment of the tests"),
+    "pip install -c constraints.txt -e .": Skip("downloads a gigabyte"),
+    "a3c doctor": run("a3c doctor"),
+    "a3c presets": run("a3c presets"),
+    "make train": run(f'make train ARGS="{TINY}"'),
+    "make train ARGS=--load": run('make train ARGS="--load --max-steps 300"'),
+    "python run.py --env Breakout-v0 --workers 8 --gpu-ids 0 1": run(
+        f"python run.py --env Breakout-v0 {ATARI}"  # no GPU is needed to run the tests
+    ),
+    "python run.py --env Pong-v4 --workers 4 --max-time 8h": run(f"python run.py --env Pong-v4 {ATARI}"),
+    "python run.py --env Breakout-v0 --load": run("python run.py --env Breakout-v0 --load --max-steps 300"),
+    "python run.py --preset pong-fast": run(f"python run.py --preset pong-fast {TINY}"),
+    "python run.py --preset taxi": run("python run.py --preset taxi"),
+    "a3c run": run(f"a3c run --env CartPole-v1 --algo ppo {TINY}"),
+    "python run.py --env CartPole-v1": run(
+        "python run.py --env CartPole-v1 --workers 1 --max-steps 5000 --eval-every 2 --log-every 0.5",
+        "python run.py --env CartPole-v1 --workers 1 --max-steps 8000 --load",
+    ),
+    "a3c eval": run("a3c eval --env CartPole-v1 --num-episodes 3"),
+    "python eval.py": run("python eval.py --json score.json"),
+    "python eval.py --render": run("python eval.py --render --num-episodes 1"),
+    "python eval.py --checkpoint checkpoints/Breakout-v0-a3c --video game.mp4 --num-episodes 1": run(
+        "python eval.py --checkpoint checkpoints/Breakout-v0-a3c --video game.mp4 --num-episodes 1"
+    ),
+    "a3c plot RUN...": run(f"a3c plot {CARTPOLE}"),
+    "a3c tune --space NAME -- FLAGS": run(
+        "a3c tune --space a3c --trials 2 --seeds 1 -- --env CartPole-v1 --workers 1 --max-steps 300"
+    ),
+    "a3c tune": Skip("a name; it is run with its flags"),
+    "a3c play --env ID": run("a3c play --env FrozenLakeLevels-v0", keys="q"),
+    "a3c play --watch RUN": run(f"a3c play --watch {CARTPOLE}", keys="q"),
+    "a3c levels": run(f"a3c run --preset levels-dqn {TINY}", "a3c levels"),
+    "a3c package RUN": run(f"a3c package {CARTPOLE} --out package"),
+    "a3c push REPO DIR": Skip("needs an account; test_package.py sends to a server of its own"),
+    "a3c push": Skip("a name; needs an account, as above"),
+    "a3c eval --checkpoint hub:REPO": Skip("needs an account; test_package.py fetches from its own server"),
+    "a3c status [RUN] [--watch] [--json]": run("a3c status", f"a3c status {CARTPOLE} --json"),
+    "a3c restart-worker [RUN] ID": Skip("needs a run that goes on: `test_a_run_in_the_background`"),
+    "a3c stop [RUN]": Skip("needs a run that goes on: `test_a_run_in_the_background`"),
+    "make test": Skip("is what runs this"),
+    "make tmux": Skip("test_tmux.py"),
+    "tensorboard --logdir checkpoints": Skip("test_tensorboard_browser.py"),
+    "python -m a3c.flags": run("python -m a3c.flags"),
+}
+
+
+def readme_commands() -> list[str]:
+    """Every command of the README, in its order: in code blocks, and in backticks anywhere."""
+    text = README.read_text()
+    blocks = re.findall(r"^    (\S.*)$", text, re.MULTILINE)
+    spans = re.findall(r"`((?:python|a3c|make|pip|tensorboard|git) [^`]+)`", text)
+    commands = [re.sub(r"\s+#.*", "", command).strip() for command in (*blocks, *spans)]
+    return list(dict.fromkeys(commands))
+
+
+def test_every_command_of_the_readme_is_in_the_plan():
+    unknown = [command for command in readme_commands() if command not in PLAN]
+    assert not unknown, "say in PLAN how these are run here"
+
+
+def test_the_plan_has_nothing_that_left_the_readme():
+    assert not PLAN.keys() - set(readme_commands())
+
+
+# ---------------------------------------------------------------------------------------------------
+# The hour itself
+
+
+class Home:
+    """A clone, and a shell in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        ours = ("DISPLAY", "WAYLAND_DISPLAY", "PYTHONPATH", "VIRTUAL_ENV", "MAKEFLAGS")
+        self.environ = {name: value for name, value in os.environ.items() if name not in ours}
+        self.environ["PATH"] = f"{path / '.venv' / 'bin'}:{os.environ['PATH']}"
+
+    def run(self, command: str) -> str:
+        """Runs a command to its end, which must be a good one; what it printed."""
+        words, start = shlex.split(command), time.monotonic()
+        done = subprocess.run(
+            words, cwd=self.path, env=self.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, timeout=400, check=False,
+        )  # fmt: skip
+        print(f"$ {command}    [{time.monotonic() - start:.0f} s]\n{done.stdout[-2000:]}")
+        assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout[-3000:]}"
+        return done.stdout
+
+    def play(self, command: str, keys: str) -> None:
+        """Runs `a3c play`, pressing keys in its terminal."""
+        flags = shlex.split(command)[2:]
+        with Player(self.path, *flags, env={"PYTHONPATH": str(self.path)}) as player:
+            player.read("q quits", timeout_s=90)
+            player.press(keys.encode())
+            assert player.end() == 0
+
+    def start(self, command: str) -> subprocess.Popen[bytes]:
+        """Starts a command that goes on."""
+        return subprocess.Popen(
+            shlex.split(command), cwd=self.path, env=self.environ, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def status(self, run_dir: str) -> dict:
+        return json.loads((self.path / run_dir / "status.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """What a newcomer has after `git clone` and `make setup`; the packages are those of the tests."""
+    path = tmp_path_factory.mktemp("newcomer") / "a3c"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(path)], check=True)
+    programs = path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for entry in Path(sys.prefix).iterdir():
+        if entry.name not in ("bin", ".installed"):
+            (path / ".venv" / entry.name).symlink_to(entry)
+    for entry in (Path(sys.prefix) / "bin").iterdir():
+        if entry.name != "a3c":
+            (programs / entry.name).symlink_to(entry)
+    (programs / "a3c").write_text('#!/bin/sh\nexec python -m a3c "$@"\n')
+    (programs / "a3c").chmod(0o755)
+    (path / ".venv" / ".installed").touch()
+    return Home(path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_first_hour(clone):
+    for plan in PLAN.values():
+        if isinstance(plan, Run):
+            for command in plan.commands:
+                clone.play(command, plan.keys) if plan.keys else clone.run(command)
+    curve = cv2.imread(str(clone.path / "curve.png"))
+    assert min(curve.shape[:2]) > 400
+    assert cv2.VideoCapture(str(clone.path / "game.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) > 50
+    resumed = clone.status(CARTPOLE)
+    assert (resumed["state"], resumed["steps"] >= 8000) == ("finished", True)
+    levels = list(csv.DictReader((clone.path / "levels.csv").open()))
+    assert [int(level["rank"]) for level in levels] == list(range(1, 11))
+    assert len(json.loads((clone.path / "score.json").read_text())["scores"]) == 30
+    changed = subprocess.run(
+        ["git", "diff", "--stat"], cwd=clone.path, capture_output=True, text=True, check=True
+    )
+    assert not changed.stdout  # everything lies where git ignores it, or is new
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_run_in_the_background(clone):
+    run_dir = "checkpoints/background"
+    training = clone.start(f"python run.py --env CartPole-v1 --workers 1 --run-dir {run_dir}")
+    try:
+        path = clone.path / run_dir / "status.json"
+        wait_for(lambda: path.exists() and clone.status(run_dir)["steps"] > 100, 120, "training")
+        assert "running" in clone.run(f"a3c status {run_dir}")
+        clone.run(f"a3c restart-worker {run_dir} 0")
+        clone.run(f"a3c stop {run_dir}")
+        assert training.wait(60) == 0
+    finally:
+        training.kill()
+        training.wait(10)
+    assert list((clone.path / run_dir).glob("ckpt-*"))
