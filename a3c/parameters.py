@@ -38,6 +38,10 @@ class Parameters:
         """A private copy on the CPU."""
         return Parameters(self.shapes, self.flat.detach().cpu().clone())
 
+    def pin(self) -> Parameters:
+        """A copy in page-locked memory, from which a GPU reads fastest."""
+        return Parameters(self.shapes, self.flat.pin_memory())
+
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Copies named tensors in. Raises ValueError when names or shapes differ."""
         differing = differences(self.shapes, {name: tuple(t.shape) for name, t in tensors.items()})

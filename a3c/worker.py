@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import torch
 
 from a3c.agents import make_agent
 from a3c.envs import make_env
@@ -56,6 +57,8 @@ class Worker:
         config, device = session.config, session.device(row)
         agent_seed, *env_seeds = spec.seeds(1 + config.learn.envs_per_worker)
         link.context(worker=row, env=config.env.env, seeds=env_seeds[:4], device=device)
+        if device != "cpu":
+            torch.cuda.set_device(device)  # else pinned memory would open a context on the first GPU too
         self._board, self._row, self._link = session.board, row, link
         self._timings = Timings(lambda phase: self._board.beat(row, phase))
         self._envs = make_env(config.env, env_seeds, training=True)

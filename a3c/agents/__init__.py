@@ -41,6 +41,7 @@ def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, worker_id:
         tau=learn.tau,
         value_coef=learn.value_coef,
         entropy_coef=learn.entropy_coef,
+        recompute=device != "cpu",
     )
 
 

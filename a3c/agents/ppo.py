@@ -134,11 +134,10 @@ class PpoAgent:
             value_clip=settings.value_clip,
             weights=self.weights,
         )
-        names, parameters = zip(*self.policy.network.named_parameters(), strict=True)
-        gradients = torch.autograd.grad(loss.total, parameters)
+        gradients = self.policy.gradients(loss.total)
         reported = zip(self.metric_names, loss[1:], strict=False)
         metrics = {name: float(value.detach()) for name, value in reported}
-        return dict(zip(names, gradients, strict=True)), metrics | {"explained_variance": explained}
+        return gradients, metrics | {"explained_variance": explained}
 
     def get_state(self) -> dict[str, Any]:
         return {"generator": self.policy.generator.get_state()}

@@ -69,12 +69,13 @@ def scripted(shape, dtype, steps=7, batch=3):
     return observations, firsts, rng.normal(size=(steps, batch)).astype(np.float32), discounts
 
 
+@pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("make", [lambda: MLP(5, 3), lambda: A3CSmall(1, 3, 36)], ids=["mlp", "lstm"])
-def test_gradient_is_that_of_the_plain_loss(make):
+def test_gradient_is_that_of_the_plain_loss(make, recompute):
     torch.manual_seed(0)
     network = make()
     shape, dtype = ((5,), np.float32) if isinstance(network, MLP) else ((1, 36, 36), np.uint8)
-    agent = ActorCriticAgent(ActorCriticPolicy(network, 0, "cpu"), **COEFS)
+    agent = ActorCriticAgent(ActorCriticPolicy(network, 0, "cpu"), **COEFS, recompute=recompute)
     rollout = play(agent, *scripted(shape, dtype))
     gradients, metrics = agent.gradients(rollout)
     names, weights = zip(*network.named_parameters(), strict=True)
