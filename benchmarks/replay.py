@@ -1,7 +1,7 @@
 """Memory and speed of the replay memory, at the size of the Atari agent's.
 
-    python benchmarks/replay.py                      # 1,000,000 transitions: needs 7.5 GB of free memory
-    python benchmarks/replay.py --capacity 20000     # a quick look
+    python -m benchmarks.replay                      # 1,000,000 transitions: needs 7.7 GB of free memory
+    python -m benchmarks.replay --capacity 20000     # a quick look
 
 Fills the ring with frames of random noise (so that no page stays untouched), then measures the resident
 memory of the process and how fast batches are drawn. Writes benchmarks/results/replay-CAPACITY.json.
@@ -10,18 +10,15 @@ memory of the process and how fast batches are drawn. Writes benchmarks/results/
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 
 from a3c.replay import Replay, ReplaySpec, check_memory, free_memory
+from benchmarks.common import keep, machine, table
 
-RESULTS = Path(__file__).parent / "results"
 EPISODE = 800  # steps, about that of a game of Breakout
 LIMIT_BYTES = 7.5e9
 
@@ -78,20 +75,18 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32, help="transitions drawn at a time [default 32]")
     parser.add_argument("--seconds", type=float, default=10.0, help="time spent drawing [default 10]")
     args = parser.parse_args()
+    where = machine()
     rows = [measure(args.capacity, args.batch, args.seconds, exponent) for exponent in (0.0, 0.6)]
+    print(table([list(rows[0]), *(list(row.values()) for row in rows)]))
     report = {
+        "machine": where,
         "capacity": args.capacity,
         "batch": args.batch,
         "observation": "4x84x84 uint8, one frame stored",
-        "machine": f"{platform.processor() or platform.machine()}, {psutil.cpu_count()} cores",
-        "numpy": np.__version__,
         "within_7.5_GB": all(row["resident_bytes"] <= LIMIT_BYTES for row in rows),
         "results": rows,
     }
-    text = json.dumps(report, indent=2)
-    print(text)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"replay-{args.capacity}.json").write_text(text + "\n")
+    print(f"kept in {keep(f'replay-{args.capacity}', report)}")
 
 
 if __name__ == "__main__":
