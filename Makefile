@@ -2,6 +2,7 @@
 # make train   train; flags in ARGS: make train ARGS="--env Pong-v4 --workers 4"
 # make test    the tests; options in ARGS: make test ARGS="-k live -x"
 # make slow    the tests that train to a score
+# make gpu     the tests and measurements for a machine with a GPU, within 10 minutes
 # make chaos   100 rounds of random faults on a real training, 10 to 30 minutes
 # make soak    60 minutes of training, watched for leaks
 # make check   linter, types and tests
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TMUX_SESSION := tmux -L a3c -f tmux.conf
 
-.PHONY: setup train test slow chaos soak check tmux clean
+.PHONY: setup train test slow gpu chaos soak check tmux clean
 
 setup: $(STAMP)
 	@true
@@ -34,6 +35,9 @@ test: setup
 
 slow: setup
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+gpu: setup
+	$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 chaos: setup
 	$(BIN)/python -m benchmarks.chaos $(ARGS)

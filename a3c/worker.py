@@ -58,7 +58,7 @@ class Worker:
         agent_seed, *env_seeds = spec.seeds(1 + config.learn.envs_per_worker)
         link.context(worker=row, env=config.env.env, seeds=env_seeds[:4], device=device)
         if device != "cpu":
-            torch.cuda.set_device(device)  # else pinned memory would open a context on the first GPU too
+            use_gpu(device)
         self._board, self._row, self._link = session.board, row, link
         self._timings = Timings(lambda phase: self._board.beat(row, phase))
         self._envs = make_env(config.env, env_seeds, training=True)
@@ -106,6 +106,13 @@ class Worker:
         self._board.beat(self._row, "done")
         self._envs.close()
         self._store.close()
+
+
+def use_gpu(device: str) -> None:
+    """Makes `device` this process's only GPU and lets it compute as fast as it can."""
+    torch.cuda.set_device(device)  # else pinned memory would open a context on the first GPU too
+    torch.set_float32_matmul_precision("high")  # TF32
+    torch.backends.cudnn.benchmark = True  # shapes stay the same
 
 
 def spent(session: Session) -> bool:
