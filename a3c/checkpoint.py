@@ -378,6 +378,7 @@ def _differing_fields(saved: Any, wanted: Mapping[str, Any]) -> list[str]:
     if not isinstance(saved, Mapping):
         return ["it does not describe its environment"]
     wanted = json.loads(json.dumps(dict(wanted)))  # tuples become lists, as in the file
+    saved = {name: value for name, value in saved.items() if name != "frame_rate"}  # older ones kept it
     names = [*wanted, *(name for name in saved if name not in wanted)]
     return [
         f"{name} is {saved.get(name)!r}, not {wanted.get(name)!r}"

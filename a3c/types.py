@@ -37,6 +37,7 @@ class EnvSpec:
     def signature(self) -> dict[str, Any]:
         """The fields a checkpoint must agree on to be played in this environment."""
         fields = asdict(self)
+        del fields["frame_rate"]  # matters to those who watch only
         return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
 
     def describe(self) -> str:

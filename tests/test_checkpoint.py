@@ -319,6 +319,10 @@ class TestFitting:
         assert "--init-from" in str(caught.value)
         assert "\n" not in str(caught.value)
 
+    def test_how_fast_a_game_was_shown_does_not_matter(self) -> None:
+        older = {**make().state["env"], "frame_rate": 60.0}
+        check_compatible({**make().state, "schema": 1, "env": older}, env=ENV, network=NETWORK, algo="a3c")
+
     @pytest.mark.parametrize(
         "change", [{"env": None}, {"env": [1]}, {"network": None}, {"network": {"weight": 3}}, {"algo": None}]
     )

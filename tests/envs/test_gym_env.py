@@ -49,11 +49,21 @@ def make(env: str, seeds: tuple[int, ...] = (1,), render: bool = False, **values
     return make_env(config, seeds, training=True, render=render)
 
 
+@pytest.mark.parametrize(
+    ("env", "rate"),
+    [("CartPole-v1", 50), ("FrozenLake-v1", 4), ("Taxi-v3", 4), ("FrozenLakeLevels-v0", 4), ("Odd-v0", 30)],
+)
+def test_it_is_shown_as_fast_as_its_makers_say(env: str, rate: float) -> None:
+    spec = make(env).spec
+    assert spec.frame_rate == rate
+    assert "frame_rate" not in spec.signature()
+
+
 def test_cartpole_is_a_vector_with_gymnasiums_own_limit() -> None:
     envs = make("CartPole-v1", (1, 2, 1))
     assert envs.spec.signature() == {
         "env_id": "CartPole-v1", "observation_shape": [4], "observation_dtype": "float32", "num_actions": 2,
-        "action_meanings": [], "num_states": 0, "sticky": 0.0, "frame_skip": [1, 1], "frame_rate": 50.0,
+        "action_meanings": [], "num_states": 0, "sticky": 0.0, "frame_skip": [1, 1],
         "frame_cap": 0, "step_cap": 500, "protocol": "none", "preprocessing": "",
     }  # fmt: skip
     step = envs.reset()
