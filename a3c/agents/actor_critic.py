@@ -115,7 +115,26 @@ class ActorCriticPolicy:
         return ActorOutput(self.choose(output.logits).cpu().numpy(), output.state, {})
 
 
-class ActorCriticAgent:
+class PolicyAgent:
+    """What agents with an `ActorCriticPolicy` share: it acts for them and holds their weights and chance."""
+
+    def __init__(self, policy: ActorCriticPolicy) -> None:
+        self.policy, self.parameters = policy, policy.parameters
+
+    def initial_state(self, batch: int) -> State:
+        return self.policy.initial_state(batch)
+
+    def refresh(self) -> None:
+        self.policy.refresh()
+
+    def get_state(self) -> dict[str, Any]:
+        return {"generator": self.policy.generator.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.policy.generator.set_state(state["generator"])
+
+
+class ActorCriticAgent(PolicyAgent):
     """An `ActorCriticPolicy` that learns: n-step advantage actor-critic with GAE.
 
     Args:
@@ -145,18 +164,12 @@ class ActorCriticAgent:
         entropy_coef: float,
         recompute: bool = False,
     ) -> None:
-        self.policy, self.parameters = policy, policy.parameters
+        super().__init__(policy)
         self.gamma, self.tau = gamma, tau
         self.value_coef, self.entropy_coef = value_coef, entropy_coef
         self.recompute = recompute
         # Of each step so far: the features [B, F] with their graph, or what to compute them from [B, ...].
         self._seen: list[torch.Tensor] = []
-
-    def initial_state(self, batch: int) -> State:
-        return self.policy.initial_state(batch)
-
-    def refresh(self) -> None:
-        self.policy.refresh()
 
     def begin_rollout(self, counters: Counters) -> None:
         self._seen.clear()
@@ -209,9 +222,3 @@ class ActorCriticAgent:
         if not self.recompute:
             return seen
         return self.policy.see(seen.flatten(0, 1)).view(*seen.shape[:2], -1)
-
-    def get_state(self) -> dict[str, Any]:
-        return {"generator": self.policy.generator.get_state()}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        self.policy.generator.set_state(state["generator"])

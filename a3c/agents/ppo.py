@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from a3c.agents.actor_critic import ActorCriticPolicy
+from a3c.agents.actor_critic import ActorCriticPolicy, PolicyAgent
 from a3c.agents.base import Lesson
 from a3c.losses import LossWeights, ppo_loss
 from a3c.returns import explained_variance, gae
@@ -31,7 +31,7 @@ class Samples(NamedTuple):
         return Samples(*(part[indices] for part in self))
 
 
-class PpoAgent:
+class PpoAgent(PolicyAgent):
     """An `ActorCriticPolicy` without memory that learns by PPO's clipped objective.
 
     Args:
@@ -60,15 +60,10 @@ class PpoAgent:
         tau: float,
         weights: LossWeights,
     ) -> None:
-        self.policy, self.parameters, self.settings = policy, policy.parameters, settings
+        super().__init__(policy)
+        self.settings = settings
         self.gamma, self.tau, self.weights = gamma, tau, weights
         self._trace: list[tuple[torch.Tensor, torch.Tensor]] = []  # log-probability and value, [B] each
-
-    def initial_state(self, batch: int) -> State:
-        return self.policy.initial_state(batch)
-
-    def refresh(self) -> None:
-        self.policy.refresh()
 
     def begin_rollout(self, counters: Counters) -> None:
         self._trace.clear()
@@ -138,9 +133,3 @@ class PpoAgent:
         reported = zip(self.metric_names, loss[1:], strict=False)
         metrics = {name: float(value.detach()) for name, value in reported}
         return gradients, metrics | {"explained_variance": explained}
-
-    def get_state(self) -> dict[str, Any]:
-        return {"generator": self.policy.generator.get_state()}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        self.policy.generator.set_state(state["generator"])
