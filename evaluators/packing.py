@@ -6,22 +6,25 @@ import json
 import logging
 import os
 import tempfile
+from collections.abc import Generator
+from contextlib import ExitStack
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from a3c.atomic import publish_folder, storage_errors
-from a3c.config import usable_cores
-from a3c.envs import EnvBatch, make_env
+from a3c.envs import make_env
 from a3c.errors import CheckpointError, UsageError
 from a3c.run_directory import METRICS as RUN_METRICS
 from a3c.tensor_files import encode_tensors
 from evaluators import package_format as names
 from evaluators.curves import read_curves, write_csv
-from evaluators.episodes import Games, finish, play, play_seeds
+from evaluators.episodes import Games, Played, finish, play, play_seeds
 from evaluators.model_card import model_card
+from evaluators.progress import aloud
 from evaluators.report import make_report
 from evaluators.trained import Rebuilt, Trained, rebuild
 from evaluators.video import Video
@@ -49,15 +52,16 @@ def build_package(trained: Trained, out: Path, episodes: int, seed: int, greedy:
     Raises:
         A3CError: the agent cannot play, or the folder cannot be written.
     """
-    torch.set_num_threads(usable_cores())
+    torch.set_num_threads(1)  # the same scores as `a3c eval`, and no fight with a training
     agent = rebuild(trained, "", seed, "cpu", greedy)
-    results = _results(agent, trained, _play(agent, episodes, seed), greedy)
     with tempfile.TemporaryDirectory() as folder:
+        replay = Path(folder) / names.REPLAY
+        results = _results(agent, trained, _play(agent, episodes, seed, replay), greedy)
         files = {
             names.MODEL: encode_tensors(trained.checkpoint.model),
             names.CONFIG: names.encode_config(trained.checkpoint),
             names.RESULTS: (json.dumps(results, indent=1) + "\n").encode(),
-            **_replay(trained, seed, greedy, Path(folder) / names.REPLAY),
+            **({names.REPLAY: replay.read_bytes()} if replay.exists() else {}),
             **_curve(trained, Path(folder) / names.METRICS),
         }
     files[names.CARD] = model_card(results, sorted(files)).encode()
@@ -68,11 +72,40 @@ def build_package(trained: Trained, out: Path, episodes: int, seed: int, greedy:
     return results
 
 
-def _play(agent: Rebuilt, episodes: int, seed: int) -> Games:
-    def make(seeds: tuple[int, ...]) -> EnvBatch:
-        return make_env(agent.config.env, seeds, training=False)
+def _play(agent: Rebuilt, episodes: int, seed: int, replay: Path) -> Games:
+    """Plays all games and films the first, where the environment can be drawn."""
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws some games, and needs no display for it
+    drawn = True
+    try:
+        make_env(agent.config.env, [seed], training=False, render=True).close()
+    except UsageError as error:
+        _log.warning("%s; the package has no replay", error)
+        drawn = False
+    make = partial(make_env, agent.config.env, training=False, render=drawn)
+    steps = aloud(play_seeds(agent.policy, make, tuple(range(seed, seed + episodes))), episodes)
+    return finish(film_first(steps, replay, picture_rate(agent.env)) if drawn else steps)
 
-    return finish(play_seeds(agent.policy, make, tuple(range(seed, seed + episodes))))
+
+def film_first(
+    steps: Generator[Played, None, Games], path: Path, fps: float
+) -> Generator[Played, None, Games]:
+    """The same games; the first of them becomes a video, cut after `FILMED_STEPS`. Raises StorageError."""
+    with ExitStack() as files:
+        video, filming = None, True
+        while True:
+            try:
+                played = next(steps)
+            except StopIteration as end:
+                games: Games = end.value
+                return games
+            if filming:
+                frame = played.envs.render(0)
+                video = video or files.enter_context(Video(path, fps, (frame.shape[0], frame.shape[1])))
+                video.write(frame)
+                if played.over[0] or video.frames == FILMED_STEPS:
+                    filming = False
+                    files.close()
+            yield played
 
 
 def _results(agent: Rebuilt, trained: Trained, games: Games, greedy: bool) -> dict[str, Any]:
@@ -92,28 +125,6 @@ def _results(agent: Rebuilt, trained: Trained, games: Games, greedy: bool) -> di
         "hyperparameters": {**settings["env"], **settings["learn"], **settings["optim"]},
         "protocol": report,
     }
-
-
-def _replay(trained: Trained, seed: int, greedy: bool, path: Path) -> dict[str, bytes]:
-    """The file of one filmed game, or none where the environment cannot be drawn."""
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws some games, and needs no display for it
-    agent = rebuild(trained, "", seed, "cpu", greedy)
-    try:
-        envs = make_env(agent.config.env, [seed], training=False, render=True)
-    except UsageError as error:
-        _log.warning("%s; the package has no replay", error)
-        return {}
-    try:
-        steps = play(agent.policy, envs, (seed,), FILMED_STEPS)
-        next(steps)
-        frame = envs.render(0)
-        with Video(path, picture_rate(agent.env), (frame.shape[0], frame.shape[1])) as video:
-            video.write(frame)
-            for played in steps:
-                video.write(played.envs.render(0))
-    finally:
-        envs.close()
-    return {names.REPLAY: path.read_bytes()}
 
 
 def _curve(trained: Trained, path: Path) -> dict[str, bytes]:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
-from collections.abc import Generator
 from contextlib import ExitStack
 from functools import partial
 
@@ -17,17 +14,16 @@ from a3c.envs import make_env
 from a3c.errors import UsageError
 from a3c.records import write_json
 from a3c.settings import TABULAR
-from evaluators.episodes import Games, Played, play_seeds
+from evaluators.episodes import Games, finish, play_seeds
 from evaluators.exact import published_seeds
 from evaluators.options import Options
+from evaluators.progress import aloud
 from evaluators.report import Report, make_report, table
 from evaluators.stats import summarise
 from evaluators.tables import draw_policy, find_judge, is_blank
 from evaluators.trained import Rebuilt, Trained, find_trained, rebuild
 from evaluators.video import check_format
 from evaluators.watch import Film, Screen, Window, no_window_because, picture_rate, watch
-
-_PROGRESS_EVERY_S = 10.0
 
 
 def score(options: Options) -> None:
@@ -117,7 +113,8 @@ def _examine(agent: Rebuilt) -> Report:
 def _baseline(agent: Rebuilt, seeds: tuple[int, ...]) -> Report:
     """The same games, played by the random agent."""
     make = partial(make_env, agent.config.env, training=False)
-    scores = _finish(play_seeds(RandomAgent(agent.env.num_actions, seeds[0]), make, seeds)).scores
+    games = play_seeds(RandomAgent(agent.env.num_actions, seeds[0]), make, seeds)
+    scores = finish(aloud(games, len(seeds))).scores
     s = summarise(scores)
     return {"random_scores": scores, "random_mean": s.mean, "random_std": s.std}
 
@@ -128,7 +125,7 @@ def _play_all(agent: Rebuilt, seeds: tuple[int, ...], options: Options, trained:
     games = None
     make = partial(make_env, agent.config.env, training=False, render=options.shows)
     if not options.shows:
-        return _finish(play_seeds(agent.policy, make, seeds))
+        return finish(aloud(play_seeds(agent.policy, make, seeds), len(seeds)))
     with ExitStack() as stack:
         screens = [stack.enter_context(screen) for screen in _screens(agent, options, trained)]
         for seed in seeds:
@@ -137,22 +134,6 @@ def _play_all(agent: Rebuilt, seeds: tuple[int, ...], options: Options, trained:
                 break
             games = game if games is None else games + game
     return games
-
-
-def _finish(steps: Generator[Played, None, Games]) -> Games:
-    """The games, when all are over; now and then a word on how far they are."""
-    over, due = 0, time.monotonic() + _PROGRESS_EVERY_S
-    while True:
-        try:
-            played = next(steps)
-        except StopIteration as end:
-            games: Games = end.value
-            return games
-        over += int(played.over.sum())
-        if time.monotonic() > due:
-            due = time.monotonic() + _PROGRESS_EVERY_S
-            going = len(played.games) - int(played.over.sum())
-            print(f"note: {over} games are over, {going} go on", file=sys.stderr)
 
 
 def _screens(agent: Rebuilt, options: Options, trained: Trained) -> list[Screen]:

@@ -5,6 +5,7 @@ import pytest
 from a3c.agents import make_policy
 from a3c.config import resolve
 from a3c.envs import make_env, resolve_env
+from evaluators import progress
 from evaluators.episodes import Games, finish, play, play_seeds
 from tests.evaluators.fakes import CountingPolicy, Idle, scripted
 
@@ -113,3 +114,13 @@ def test_a_policy_that_does_nothing_ends_at_the_cap():
     assert games.truncated == 2
     assert games.scores == [0.0, 0.0]
     assert all(600 <= episode.frames <= 604 for episode in games.episodes)
+
+
+def test_now_and_then_there_is_a_word_on_how_far_games_are(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    envs, _ = scripted(3, 5)
+    games = finish(progress.aloud(play(CountingPolicy(), envs, (0, 1)), 2))
+    assert games.lengths == [3, 5]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "note: step 1, 0 of 2 games are over"
+    assert lines[-1] == "note: step 5, 2 of 2 games are over"

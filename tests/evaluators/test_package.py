@@ -48,7 +48,7 @@ def test_a_package_has_what_others_need(package):
     assert results["hyperparameters"]["model"] == "mlp"
     video = cv2.VideoCapture(str(package / "replay.mp4"))
     frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-    assert frames == results["protocol"]["lengths"][0] or 5 < frames <= 40
+    assert frames == results["protocol"]["lengths"][0] > 5  # the first of the games that were scored
     fourcc = int(video.get(cv2.CAP_PROP_FOURCC))
     assert fourcc.to_bytes(4, "little") in (b"avc1", b"h264")
     assert set(json.loads((package / "config.json").read_text())["config"]["run"]) == {"seed", "max_steps"}

@@ -1,0 +1,34 @@
+"""A word now and then on how far games are."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Generator
+
+from evaluators.episodes import Games, Played
+
+EVERY_S = 10.0
+
+
+def aloud(steps: Generator[Played, None, Games], total: int) -> Generator[Played, None, Games]:
+    """The same games, with a line on standard error every 10 seconds.
+
+    Args:
+        steps: games in progress.
+        total: how many they are.
+    """
+    over, step, due = 0, 0, time.monotonic() + EVERY_S
+    while True:
+        try:
+            played = next(steps)
+        except StopIteration as end:
+            games: Games = end.value
+            return games
+        over, step = over + int(played.over.sum()), step + 1
+        if time.monotonic() > due:
+            due = time.monotonic() + EVERY_S
+            print(f"note: step {step}, {over} of {total} games are over", file=sys.stderr, flush=True)
+        if played.over.all():  # the next ones begin
+            step = 0
+        yield played
