@@ -3,6 +3,7 @@
     pip install -e .[bench] -c constraints.txt
     python -m benchmarks.dqn                         # about three minutes; let nothing else run
     python -m benchmarks.dqn --seconds 10 --rounds 1
+    taskset -c 1 python -m benchmarks.dqn --workers 1 --name dqn-one-core
 
 In every round, one after the other, so that a change of the machine's speed hits all alike:
 
@@ -40,7 +41,7 @@ EQUAL = {
     "epsilon": 0.1,
     "optimizer": "Adam, lr 1e-4, gradient norm at most 10",
 }
-OURS = ["--env", ENV, "--algo", "dqn", "--preset", "atari-dqn", "--workers", "2", "--replay-size", "20000",
+OURS = ["--env", ENV, "--algo", "dqn", "--preset", "atari-dqn", "--replay-size", "20000",
         "--learning-starts", "1000", "--batch-size", "32", "--target-update", "10000", "--no-double",
         "--no-amsgrad", "--epsilon-start", "0.1", "--epsilon-final", "0.1", "--epsilon-spread",
         "0"]  # fmt: skip
@@ -97,12 +98,12 @@ def apart(function: Callable[..., float], *args: Any) -> float:
         return pool.submit(function, *args).result()
 
 
-def measure(rounds: int, seconds: float, warm_up_s: float) -> dict[str, list[float]]:
+def measure(flags: list[str], rounds: int, seconds: float, warm_up_s: float) -> dict[str, list[float]]:
     """Steps per second of each side, round by round."""
     sides: dict[str, Callable[[], float]] = {
         "sb3": lambda: apart(stable_baselines, 1, seconds, warm_up_s),
         "sb3-8": lambda: apart(stable_baselines, 8, seconds, warm_up_s),
-        "ours": lambda: run_training(OURS, seconds, warm_up_s)["steps_per_second"],
+        "ours": lambda: run_training(flags, seconds, warm_up_s)["steps_per_second"],
     }
     found: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
@@ -119,17 +120,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--warm-up", type=float, default=5.0)
+    parser.add_argument("--workers", type=int, default=2, help="of ours")
     parser.add_argument("--name", default="dqn", help="of the file in benchmarks/results")
     options = parser.parse_args()
-    where = machine()
+    where, flags = machine(), [*OURS, "--workers", str(options.workers)]
     print(table([["equal on both sides", ""], *EQUAL.items()]))
-    print("ours: run.py", *OURS)
-    found = measure(options.rounds, options.seconds, options.warm_up)
+    print("ours: run.py", *flags)
+    found = measure(flags, options.rounds, options.seconds, options.warm_up)
     medians = {name: spread(rates)["median"] for name, rates in found.items()}
     quotients = {f"ours / {name}": medians["ours"] / medians[name] for name in ("sb3", "sb3-8")}
     print(table([["side", "median", "min", "max"], *([n, *spread(v).values()] for n, v in found.items())]))
     print(table([["quotient", ""], *quotients.items()]))
-    result = {"machine": where, "equal": EQUAL, "ours": " ".join(OURS), "seconds": options.seconds,
+    result = {"machine": where, "equal": EQUAL, "ours": " ".join(flags), "seconds": options.seconds,
               "measured": found, "quotients": quotients}  # fmt: skip
     print(f"kept in {keep(options.name, result)}")
 
