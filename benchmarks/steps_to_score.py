@@ -4,7 +4,8 @@
 
 For each seed: trains in this process, with the workers taking turns, and plays `--games` whole games (fixed
 seeds) with the weights every `--every` steps. Unlike the evaluator of a run, which plays when it gets the
-time, this does not depend on how busy the machine is. Writes steps-PRESET-WORKERS.json to benchmarks/results/.
+time, this does not depend on how busy the machine is. Writes steps-PRESET-WORKERS.json to
+benchmarks/results/.
 """
 
 from __future__ import annotations
