@@ -136,7 +136,7 @@ def _run_trials(job: Search, number: int, parallel: int, good_enough: float | No
     running: dict[int, tuple[optuna.Trial, Trial]] = {}
     try:
         while not signals.requested:
-            while len(running) < parallel and _counted(job.study) + len(running) < number:
+            while len(running) < parallel and len(_ended(job.study)) + len(running) < number:
                 asked = job.study.ask()
                 running[asked.number] = asked, _start(job, asked)
             if not running:
@@ -155,10 +155,10 @@ def _run_trials(job: Search, number: int, parallel: int, good_enough: float | No
             job.study.enqueue_trial(asked.params, user_attrs={"again": asked.number})
 
 
-def _counted(study: optuna.Study) -> int:
+def _ended(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     """Trials that ended, without those that were interrupted and are tried again."""
     again = {t.user_attrs["again"] for t in study.trials if "again" in t.user_attrs}
-    return sum(t.state in _ENDED and t.number not in again for t in study.trials)
+    return [t for t in study.trials if t.state in _ENDED and t.number not in again]
 
 
 def _best_value(study: optuna.Study) -> float:
@@ -215,8 +215,8 @@ def _is_hopeless(asked: optuna.Trial, trial: Trial, max_steps: int) -> bool:
 
 def _conclude(job: Search) -> None:
     """The table, the picture and the best trial."""
-    trials = [t for t in job.study.trials if t.state in _ENDED]
-    for t in sorted(trials, key=lambda t: -(t.value if t.value is not None else float("inf"))):
+    trials = _ended(job.study)
+    for t in sorted(trials, key=lambda t: t.value if t.value is not None else float("-inf"), reverse=True):
         value = f"{t.value:g}" if t.value is not None else str(t.user_attrs.get("failure", ""))
         print(f"{t.number:4d}  {t.state.name.lower():9}  {value:>10}  {_in_words(t.params)}")
     complete = [t for t in trials if t.state is TrialState.COMPLETE]

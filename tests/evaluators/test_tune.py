@@ -96,6 +96,7 @@ def test_f40_a_killed_search_leaves_nothing_and_goes_on(tmp_path, space):
     output = (tmp_path / "output.txt").read_text()
     assert output.count("was interrupted; its settings are tried again") == 2
     assert "best: trial" in output
+    assert "  fail  " not in output  # those that were cut off have been tried again
     assert (study / "study.png").stat().st_size > 10_000
     scored = [p for p in study.glob("trial-*/seed-1/metrics.jsonl") if '"final": true' in p.read_text()]
     assert len(scored) == 2
