@@ -186,6 +186,8 @@ class ProcessGroup:
         """Waits for the children of a role, who were told to leave, and ends those that are left at the
         deadline: SIGTERM, then SIGKILL. Calls `idle` while waiting. Returns what the children told."""
         names = [name for name, spec in self._specs.items() if spec.role == role]
+        for name in self._alive(names):
+            signal_tree(self._processes[name].pid, signal.SIGCONT)  # a paused one must wake to leave
         self._carry_out(self._supervisor.stop(names, time.monotonic()))
         events = self._poll_until_gone(names, deadline_s, idle)
         for signum in (signal.SIGTERM, signal.SIGKILL):

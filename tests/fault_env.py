@@ -39,6 +39,8 @@ class FaultEnv(gymnasium.Env):
                 raise ArithmeticError("planted failure")
             if self.mode == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
+            while self.mode == "hang":
+                signal.pause()
             if self.mode == "nan_observation":
                 observation[0] = np.nan
             if self.mode == "nan_reward":

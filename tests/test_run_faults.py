@@ -126,16 +126,27 @@ def test_f31_nonfinite_numbers_never_reach_the_weights(tmp_path, mode):
 
 
 def test_f14_a_second_signal_forces(tmp_path):
-    flags = [*CARTPOLE, "--grace", "60"]
-    with Run(tmp_path, *flags) as run:
-        workers = run.training()["workers"]
+    flags = ["--env", "fault_env:Fault-v0", "--env-kwargs", "mode=hang", "at=500", "--workers", "1", *TINY]
+    with Run(tmp_path, *flags, "--grace", "60") as run:  # whose worker does not leave
+        run.training()
         family = run.family()
-        os.kill(workers[0]["pid"], signal.SIGSTOP)  # so that the stop takes its time
         run.signal(signal.SIGINT)
         run.wait_until(lambda s: s["state"] == "stopping", 10)
         run.signal(signal.SIGINT)
         assert run.end(10) == 128 + signal.SIGINT
         wait_for(lambda: gone(family), 5, "all processes to end")
+
+
+def test_f14_a_stop_wakes_paused_processes(tmp_path):
+    """They leave by themselves, long before the time for it is over."""
+    with Run(tmp_path, *CARTPOLE, "--grace", "60") as run:
+        status = run.training()
+        for pid in (status["workers"][0]["pid"], status["evaluator"]["pid"]):
+            os.kill(pid, signal.SIGSTOP)
+        run.signal(signal.SIGTERM)
+        assert run.end(25) == 0, run.output
+        assert run.checkpoints()
+    assert "did not end in time" not in (run.path / "logs" / "main.log").read_text()
 
 
 def test_f19_a_killed_evaluator_is_replaced_and_training_goes_on(tmp_path):
