@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from a3c.networks import conv_side, scale_image
+from a3c.networks import conv_side, convolve_planes, scale_image
 from a3c.types import State
 
 
@@ -74,23 +74,6 @@ class NatureBody(nn.Module):
         # ReLU after flattening: the gradient that comes back is then in the same order as its input.
         x = F.relu(self.conv3(x).flatten(1))
         return F.relu(self.fc(x))
-
-
-def convolve_planes(conv: nn.Conv2d, observation: torch.Tensor) -> torch.Tensor:
-    """A convolution of stacked frames, uint8 [B, C, H, W], scaled as by `scale_image`; its kernel is a
-    multiple of its stride s.
-
-    Fast convolutions want all channels of a pixel side by side, and bringing frames into that order takes
-    nearly as long as the convolution. But s pixels of a row are side by side already: taken as the channels
-    of an image of C planes, H rows and W / s columns, they need no copy, and the sum is the same.
-    """
-    (batch, channels, height, width), stride = observation.shape, conv.stride[0]
-    columns, kernel = width // stride, conv.kernel_size[0]
-    x = observation[..., : columns * stride].float().sub_(128.0).mul_(1 / 64).to(conv.weight.dtype)
-    x = x.view(batch, channels, height, columns, stride).permute(0, 4, 1, 2, 3)
-    weight = conv.weight.reshape(-1, channels, kernel, kernel // stride, stride).permute(0, 4, 1, 2, 3)
-    y: torch.Tensor = F.conv3d(x, weight, conv.bias, (1, stride, 1))
-    return y.squeeze(2)
 
 
 class PixelsBody(nn.Module):

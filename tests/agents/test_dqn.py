@@ -12,8 +12,8 @@ from a3c.config import resolve
 from a3c.envs import make_env, resolve_env
 from a3c.errors import UsageError
 from a3c.losses import huber_td_loss
-from a3c.networks import scale_image
-from a3c.q_networks import QNetwork, convolve_planes, make_q_network, mlp_body
+from a3c.networks import convolve_planes, scale_image
+from a3c.q_networks import QNetwork, make_q_network, mlp_body
 from a3c.replay import ReplayBatch, ReplaySpec
 from a3c.settings import DqnConfig, ExploreConfig
 from a3c.types import Counters, EnvSpec, Rollout
