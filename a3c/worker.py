@@ -10,6 +10,7 @@ import torch
 
 from a3c.agents import make_agent
 from a3c.envs import make_env
+from a3c.memory import keep_freed_memory
 from a3c.rollouts import collect
 from a3c.scoreboard import Scoreboard
 from a3c.session import Session
@@ -36,6 +37,7 @@ class WorkerSpec:
 
 def run_worker(spec: WorkerSpec, link: Link) -> None:
     """The entry point of a worker process: trains until told to stop or the steps are used up."""
+    keep_freed_memory()
     worker = Worker(spec, link)
     link.ready()
     while not (spec.session.board.stop or spent(spec.session)):
