@@ -9,7 +9,6 @@ from contextlib import suppress
 
 import psutil  # type: ignore[import-untyped]
 
-
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 _LARGEST_MMAP_THRESHOLD = 32 * 2**20  # that glibc takes
 
