@@ -9,15 +9,17 @@ Every choice is trained with the same seeds and settings (preset cartpole-a3c) b
 - the AMSGrad or the Adam form of the same optimizer;
 - 1, 2, 4 and 8 workers: how many updates of others come between a worker's pull and its push, the lag.
 
-For each, over the seeds, median and range of: the mean training return over all steps (the area under the
-learning curve), that over the last fifth, steps per second and the mean lag. The choices take turns, seed by
-seed, so that a change of the machine's speed hits all alike. Writes benchmarks/results/ablation.json.
+For each, over the seeds, median and range of: the mean return of the training games (the area under the
+learning curve), the mean score of the last weights in 100 games with fixed seeds and sampled actions, steps
+per second and the mean lag. The choices take turns, seed by seed, so that a change of the machine's speed
+hits all alike. Writes benchmarks/results/ablation.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,10 +28,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from a3c.checkpoint import entries
 from benchmarks.common import ROOT, keep, machine, spread, table
+from benchmarks.learning import FIRST_SEED, score
 
-BASE = ["--preset", "cartpole-a3c", "--eval-every", "0", "--checkpoint-every", "1h", "--log-every", "1"]
+BASE = ["--preset", "cartpole-a3c", "--eval-every", "0", "--checkpoint-every", "1h", "--log-every", "0.2"]
 
 CHOICES = {
     "1 worker": ["--workers", "1"],
@@ -41,7 +46,8 @@ CHOICES = {
     "4 workers, locked, Adam": ["--workers", "4", "--locked-updates", "--no-amsgrad"],
 }
 
-MEASURED = ("mean_return", "last_return", "steps_per_second", "mean_lag")
+MEASURED = ("training", "score", "steps_per_second", "mean_lag")
+GAMES = 100
 
 
 def train(flags: Sequence[str], seed: int, max_steps: int) -> dict[str, float]:
@@ -50,28 +56,23 @@ def train(flags: Sequence[str], seed: int, max_steps: int) -> dict[str, float]:
         command = [sys.executable, str(ROOT / "run.py"), "--run-dir", f"{folder}/run", "--seed", str(seed),
                    "--max-steps", str(max_steps), *BASE, *flags]  # fmt: skip
         subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder)
-        lines = Path(folder, "run", "metrics.jsonl").read_text().splitlines()
-    return numbers([row for row in map(json.loads, lines) if row["kind"] == "train"])
+        run_dir = Path(folder, "run")
+        rows = map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())
+        found = averages([row for row in rows if row["kind"] == "train"])
+        return found | {"score": statistics.fmean(score(entries(run_dir)[-1].path, FIRST_SEED, GAMES))}
 
 
-def numbers(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """MEASURED of a training's rows; each row counts by the steps since the one before."""
-    ends = np.array([row["env_steps"] for row in rows], float)
-    steps = np.diff(ends, prepend=0.0)
-    late = ends > 0.8 * ends[-1]
+def averages(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Of a training's rows; each counts by the steps since the one before."""
+    steps = np.diff([row["env_steps"] for row in rows], prepend=0.0)
 
-    def mean(name: str, where: np.ndarray) -> float:
+    def mean(name: str) -> float:
         values = np.array([row[name] if row[name] is not None else np.nan for row in rows], float)
-        use = where & np.isfinite(values)
-        return float(np.average(values[use], weights=steps[use])) if use.any() else float("nan")
+        known = np.isfinite(values)
+        return float(np.average(values[known], weights=steps[known]))
 
-    always = np.ones_like(late)
-    return {
-        "mean_return": mean("mean_return", always),
-        "last_return": mean("mean_return", late),
-        "steps_per_second": mean("steps_per_second", always),
-        "mean_lag": mean("mean_lag", always),
-    }
+    names = {"training": "mean_return", "steps_per_second": "steps_per_second", "mean_lag": "mean_lag"}
+    return {key: mean(name) for key, name in names.items()}
 
 
 def main() -> None:
@@ -79,8 +80,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
-    parser.add_argument("--max-steps", type=int, default=100_000)
+    parser.add_argument("--max-steps", type=int, default=150_000)
     options = parser.parse_args()
+    torch.set_num_threads(1)
     where = machine()
     found: dict[str, list[dict[str, float]]] = {name: [] for name in CHOICES}
     for seed in options.seeds:
@@ -94,7 +96,7 @@ def main() -> None:
         [name, *("{median:,.1f} ({min:,.1f} to {max:,.1f})".format(**part[key]) for key in MEASURED)]
         for name, part in spreads.items()
     ]
-    print(table([["", "return, all steps", "return, last fifth", "steps/s", "lag"], *cells]))
+    print(table([["", "training", "last weights", "steps/s", "lag"], *cells]))
     result = {"machine": where, "max_steps": options.max_steps, "seeds": options.seeds, "spread": spreads,
               "runs": found}  # fmt: skip
     print(f"kept in {keep('ablation', result)}")
