@@ -68,6 +68,7 @@ def test_f26_f27_f29_a_disk_that_is_full_and_then_has_room(tmp_path):
 def test_f28_a_run_directory_that_vanishes(tmp_path):
     with Run(tmp_path, *CARTPOLE) as run:
         run.training()
+        run.wait_until(lambda s: s["evaluator"]["state"] == "running")  # it would create its folder anew
         shutil.rmtree(run.path)
         wait_for(lambda: len(unsaved(run)) >= 2, what="training that goes on")
         run.signal(signal.SIGTERM)
