@@ -6,7 +6,7 @@ games are not counted more often than long ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -133,14 +133,24 @@ def play_seeds(
     return games
 
 
+class Steps:
+    """Games in progress, to go through with a plain `for`; their result, `games`, is there afterwards."""
+
+    games: Games
+
+    def __init__(self, steps: Generator[Played, None, Games]) -> None:
+        self._steps = steps
+
+    def __iter__(self) -> Iterator[Played]:
+        self.games = yield from self._steps
+
+
 def finish(steps: Generator[Played, None, Games]) -> Games:
     """Plays to the end."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            games: Games = end.value
-            return games
+    played = Steps(steps)
+    for _ in played:
+        pass
+    return played.games
 
 
 def evaluate(policy: Policy, envs: EnvBatch, seeds: tuple[int, ...]) -> Games:

@@ -22,7 +22,7 @@ from a3c.run_directory import METRICS as RUN_METRICS
 from a3c.tensor_files import encode_tensors
 from evaluators import package_format as names
 from evaluators.curves import read_curves, write_csv
-from evaluators.episodes import Games, Played, finish, play, play_seeds
+from evaluators.episodes import Games, Played, Steps, finish, play, play_seeds
 from evaluators.model_card import model_card
 from evaluators.progress import aloud
 from evaluators.report import make_report
@@ -92,12 +92,8 @@ def film_first(
     """The same games; the first of them becomes a video, cut after `FILMED_STEPS`. Raises StorageError."""
     with ExitStack() as files:
         video, filming = None, True
-        while True:
-            try:
-                played = next(steps)
-            except StopIteration as end:
-                games: Games = end.value
-                return games
+        games = Steps(steps)
+        for played in games:
             if filming:
                 frame = played.envs.render(0)
                 video = video or files.enter_context(Video(path, fps, (frame.shape[0], frame.shape[1])))
@@ -106,6 +102,7 @@ def film_first(
                     filming = False
                     files.close()
             yield played
+        return games.games
 
 
 def _results(agent: Rebuilt, trained: Trained, games: Games, greedy: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Generator
 
-from evaluators.episodes import Games, Played
+from evaluators.episodes import Games, Played, Steps
 
 EVERY_S = 10.0
 
@@ -19,12 +19,8 @@ def aloud(steps: Generator[Played, None, Games], total: int) -> Generator[Played
         total: how many they are.
     """
     over, step, due = 0, 0, time.monotonic() + EVERY_S
-    while True:
-        try:
-            played = next(steps)
-        except StopIteration as end:
-            games: Games = end.value
-            return games
+    games = Steps(steps)
+    for played in games:
         over, step = over + int(played.over.sum()), step + 1
         if time.monotonic() > due:
             due = time.monotonic() + EVERY_S
@@ -32,3 +28,4 @@ def aloud(steps: Generator[Played, None, Games], total: int) -> Generator[Played
         if played.over.all():  # the next ones begin
             step = 0
         yield played
+    return games.games

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from a3c.types import EnvSpec
-from evaluators.episodes import Games, Played
+from evaluators.episodes import Games, Played, Steps
 from evaluators.video import ENLARGED_HEIGHT, Video
 
 _KEYS_TO_CLOSE = (ord("q"), ord("Q"), 27)
@@ -42,17 +42,14 @@ def picture_rate(spec: EnvSpec) -> float:
 def watch(steps: Generator[Played, None, Games], screens: Sequence[Screen]) -> Games | None:
     """Plays the first game of a batch to its end before somebody's eyes: one picture per step. None when
     a screen was closed meanwhile."""
-    while True:
-        try:
-            played = next(steps)
-        except StopIteration as end:
-            games: Games = end.value
-            return games
+    games = Steps(steps)
+    for played in games:
         frame = played.envs.render(0)
         wanted = [screen.show(frame) for screen in screens]
         if not all(wanted):
             steps.close()
             return None
+    return games.games
 
 
 class Film:
