@@ -42,6 +42,12 @@ class Parameters:
         """A copy in page-locked memory, from which a GPU reads fastest."""
         return Parameters(self.shapes, self.flat.pin_memory())
 
+    def on(self, device: torch.device) -> dict[str, torch.Tensor]:
+        """The tensors by name on a device: these themselves, or a copy made at once."""
+        if self.flat.device == device:
+            return self.views
+        return split(self.flat.to(device, non_blocking=True), self.shapes)
+
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Copies named tensors in. Raises ValueError when names or shapes differ."""
         differing = differences(self.shapes, {name: tuple(t.shape) for name, t in tensors.items()})

@@ -50,8 +50,7 @@ class ActorCriticPolicy:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        flat = self.parameters.flat.to(self.device, non_blocking=True)
-        weights = split(flat, self.parameters.shapes)
+        weights = self.parameters.on(self.device)
         for name, parameter in self.network.named_parameters():
             parameter.copy_(weights[name])
 

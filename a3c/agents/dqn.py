@@ -47,8 +47,9 @@ class DqnPolicy:
 
     @torch.no_grad()
     def refresh(self) -> None:
+        weights = self.parameters.on(self.device)
         for name, parameter in self.network.named_parameters():
-            parameter.copy_(self.parameters.views[name])
+            parameter.copy_(weights[name])
 
     def initial_state(self, batch: int) -> State:
         return ()
