@@ -17,6 +17,13 @@ class ActorCriticLoss(NamedTuple):
     entropy: torch.Tensor
 
 
+class LossWeights(NamedTuple):
+    """What the terms of an actor-critic loss count beside the policy's."""
+
+    value: float
+    entropy: float
+
+
 def actor_critic_loss(
     log_probs: torch.Tensor,
     entropies: torch.Tensor,
@@ -24,29 +31,22 @@ def actor_critic_loss(
     advantages: torch.Tensor,
     value_targets: torch.Tensor,
     valid: torch.Tensor,
-    value_coef: float,
-    entropy_coef: float,
+    weights: LossWeights,
 ) -> ActorCriticLoss:
     """Advantage actor-critic with entropy bonus (Mnih et al. 2016, sec. 4 and alg. 3), mean over valid steps.
 
-        L = mean(-log pi(a_t|s_t) A_t) + value_coef mean((target_t - V(s_t))^2) / 2 - entropy_coef mean(H)
+        L = mean(-log pi(a_t|s_t) A_t) + w_v mean((target_t - V(s_t))^2) / 2 - w_e mean(H)
 
     All arguments [T, B]; advantages and targets are constants to the gradient. An all-seam rollout
     gives a loss of 0.
     """
-    weight = valid.to(values.dtype)
-    weight = weight / weight.sum().clamp(min=1)
-    policy = -(log_probs * advantages.detach() * weight).sum()
-    value = 0.5 * ((value_targets.detach() - values).square() * weight).sum()
-    entropy = (entropies * weight).sum()
-    return ActorCriticLoss(policy + value_coef * value - entropy_coef * entropy, policy, value, entropy)
-
-
-class LossWeights(NamedTuple):
-    """What the terms of an actor-critic loss count beside the policy's."""
-
-    value: float
-    entropy: float
+    share = valid.to(values.dtype)
+    share = share / share.sum().clamp(min=1)
+    policy = -(log_probs * advantages.detach() * share).sum()
+    value = 0.5 * ((value_targets.detach() - values).square() * share).sum()
+    entropy = (entropies * share).sum()
+    total = policy + weights.value * value - weights.entropy * entropy
+    return ActorCriticLoss(total, policy, value, entropy)
 
 
 class PpoLoss(NamedTuple):

@@ -48,9 +48,8 @@ def gae(
     return Advantages(advantages, advantages + values[:-1])
 
 
-def explained_variance(values: torch.Tensor, targets: torch.Tensor, valid: torch.Tensor) -> float:
-    """1 - Var(target - value) / Var(target) over the valid entries; 0 where the target is constant."""
-    targets, values = targets[valid], values[valid]
+def explained_variance(values: torch.Tensor, targets: torch.Tensor) -> float:
+    """1 - Var(target - value) / Var(target), both [N]; 0 where the target is constant."""
     if targets.numel() < 2:
         return 0.0
     variance = targets.var(unbiased=False)

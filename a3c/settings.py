@@ -19,6 +19,8 @@ MODELS_OF = {
     "ppo": ("nature", "mlp"),
 }
 """Networks by algorithm; the first is the default for pictures, mlp that for vectors. Others have none."""
+EPOCHS_OF = {"a3c": 1, "ppo": 4}
+"""Passes over each rollout by algorithm, where --epochs does not say."""
 
 
 def setting(
@@ -102,6 +104,14 @@ class LearnConfig:
     entropy_coef: float = setting(0.01, "weight of the entropy bonus", low=0, algos=ACTOR_CRITICS)
     value_coef: float = setting(0.5, "weight of the value loss", low=0, algos=ACTOR_CRITICS)
     num_steps: int = setting(20, "length of a rollout", low=1, high=100_000, unit="steps")
+    epochs: int | None = setting(
+        None, "passes over each rollout; default: 4 for ppo, 1 for a3c, whose further ones learn as ppo's do",
+        low=1, high=1000, algos=ACTOR_CRITICS,
+    )
+    clip_range: float = setting(
+        0.2, "how far the ratio of new to old policy may leave 1 and still be rewarded",
+        low=0, algos=ACTOR_CRITICS,
+    )
     envs_per_worker: int = setting(
         1, "environments each worker steps as one batch; 1 is the classic algorithm", low=1, high=4096
     )
@@ -201,11 +211,7 @@ class TableConfig:
 class PpoConfig:
     """Proximal policy optimisation."""
 
-    epochs: int = setting(4, "passes over each rollout", low=1, high=1000, algos=("ppo",))
     minibatch_size: int = setting(64, "samples in one update", low=1, high=1_000_000, algos=("ppo",))
-    clip_range: float = setting(
-        0.2, "how far the ratio of new to old policy may leave 1 and still be rewarded", low=0, algos=("ppo",)
-    )
     value_clip: float = setting(
         0.0, "how far the value may move from the old one in a pass, 0 for any", low=0, algos=("ppo",)
     )

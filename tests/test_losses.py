@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from a3c.losses import actor_critic_loss
+from a3c.losses import LossWeights, actor_critic_loss
 
 
 def loss_of(valid):
@@ -9,7 +9,7 @@ def loss_of(valid):
     values = torch.tensor([[1.0, 4.0]], requires_grad=True)
     loss = actor_critic_loss(
         log_probs, torch.tensor([[0.5, 0.7]]), values, torch.tensor([[2.0, -1.0]]),
-        torch.tensor([[3.0, 3.0]]), torch.tensor([valid]), value_coef=0.5, entropy_coef=0.1,
+        torch.tensor([[3.0, 3.0]]), torch.tensor([valid]), LossWeights(0.5, 0.1),
     )  # fmt: skip
     return loss, log_probs, values
 

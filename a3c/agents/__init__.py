@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +19,7 @@ from a3c.losses import LossWeights
 from a3c.networks import make_network
 from a3c.q_networks import make_q_network
 from a3c.replay import ReplaySpec, check_memory, free_memory
-from a3c.settings import TABULAR, LearnConfig
+from a3c.settings import EPOCHS_OF, TABULAR, LearnConfig
 from a3c.types import EnvSpec
 
 
@@ -32,17 +33,16 @@ def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, worker_id:
         return RandomAgent(spec.num_actions, seed)
     policy = actor_critic_policy(config, spec, seed, device, greedy=False)
     learn = config.learn
+    common: dict[str, Any] = {
+        "epochs": learn.epochs or EPOCHS_OF[learn.algo],
+        "clip_range": learn.clip_range,
+        "gamma": learn.gamma,
+        "tau": learn.tau,
+        "weights": LossWeights(learn.value_coef, learn.entropy_coef),
+    }
     if learn.algo == "ppo":
-        weights = LossWeights(learn.value_coef, learn.entropy_coef)
-        return PpoAgent(policy, config.ppo, gamma=learn.gamma, tau=learn.tau, weights=weights)
-    return ActorCriticAgent(
-        policy,
-        gamma=learn.gamma,
-        tau=learn.tau,
-        value_coef=learn.value_coef,
-        entropy_coef=learn.entropy_coef,
-        recompute=device != "cpu",
-    )
+        return PpoAgent(policy, config.ppo, **common)
+    return ActorCriticAgent(policy, recompute=device != "cpu", **common)
 
 
 def make_policy(config: Config, spec: EnvSpec, seed: int, device: str, greedy: bool) -> Policy:

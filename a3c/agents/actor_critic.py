@@ -5,19 +5,23 @@ weights are constant inside a rollout, so a second pass through the convolutions
 again. The few layers after them are computed once more, for the whole rollout at a time: going backward
 through them step by step would take longer. On a GPU, where launching a kernel costs more than its work, all
 of it is computed once more, in one batch.
+
+A rollout may be learned from several times (`epochs`). From the second pass on the weights are no longer
+those that acted, so what is computed is PPO's objective (Schulman et al. 2017, eq. 7), which stops rewarding
+an action once its probability has moved far enough.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from a3c.agents.base import Lesson
-from a3c.losses import actor_critic_loss
+from a3c.losses import ActorCriticLoss, LossWeights, PpoLoss, actor_critic_loss, ppo_loss
 from a3c.networks import ActorCritic, NetworkOutput, to_compute_format
 from a3c.parameters import Parameters, split
 from a3c.returns import explained_variance, gae
@@ -133,6 +137,22 @@ class PolicyAgent:
         self.policy.generator.set_state(state["generator"])
 
 
+def judge(logits: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities of `actions` [...] under logits [..., A], and the entropies; both [...]."""
+    all_log_probs = torch.log_softmax(logits, -1)
+    log_probs = all_log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+    return log_probs, -(all_log_probs.exp() * all_log_probs).sum(-1)
+
+
+class FirstPass(NamedTuple):
+    """What the first pass over a rollout leaves to the others; the N real steps, without gradient."""
+
+    log_probs: torch.Tensor  # [N], of the actions, under the policy that took them
+    values: torch.Tensor  # [N]
+    advantages: torch.Tensor  # [N]
+    targets: torch.Tensor  # [N], of the value
+
+
 class ActorCriticAgent(PolicyAgent):
     """An `ActorCriticPolicy` that learns: n-step advantage actor-critic with GAE.
 
@@ -140,8 +160,9 @@ class ActorCriticAgent(PolicyAgent):
         policy: acts and holds the network.
         gamma: discount per step.
         tau: lambda of GAE.
-        value_coef: weight of the value's loss.
-        entropy_coef: weight of the entropy bonus.
+        weights: of the terms of the loss.
+        epochs: passes over each rollout.
+        clip_range: of the passes after the first.
         recompute: learn from features computed again, in one batch, not from those kept while acting.
     """
 
@@ -159,16 +180,18 @@ class ActorCriticAgent(PolicyAgent):
         *,
         gamma: float,
         tau: float,
-        value_coef: float,
-        entropy_coef: float,
+        weights: LossWeights,
+        epochs: int = 1,
+        clip_range: float = 0.2,
         recompute: bool = False,
     ) -> None:
         super().__init__(policy)
-        self.gamma, self.tau = gamma, tau
-        self.value_coef, self.entropy_coef = value_coef, entropy_coef
+        self.gamma, self.tau, self.weights = gamma, tau, weights
+        self.epochs, self.clip_range = epochs, clip_range
         self.recompute = recompute
         # Of each step so far: the features [B, F] with their graph, or what to compute them from [B, ...].
         self._seen: list[torch.Tensor] = []
+        self._first_pass: FirstPass | None = None
 
     def begin_rollout(self, counters: Counters) -> None:
         self._seen.clear()
@@ -183,7 +206,8 @@ class ActorCriticAgent(PolicyAgent):
         return ActorOutput(self.policy.choose(output.logits).cpu().numpy(), output.state, {})
 
     def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
-        return [partial(self.gradients, rollout)]
+        again = [partial(self.gradients_again, rollout)] * (self.epochs - 1)
+        return [partial(self.gradients, rollout), *(again if rollout.env_steps else ())]
 
     def gradients(self, rollout: Rollout) -> tuple[Gradients, dict[str, float]]:
         """Gradient of the loss on the rollout that was just acted, and metrics."""
@@ -192,28 +216,45 @@ class ActorCriticAgent(PolicyAgent):
             for a in (rollout.rewards, rollout.discounts, rollout.valid(), rollout.actions)
         )
         output = self.policy.unroll(self._features(), rollout.firsts[:-1], rollout.initial_state)
-        values, all_log_probs = output.value, torch.log_softmax(output.logits, -1)
-        log_probs = all_log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-        entropies = -(all_log_probs.exp() * all_log_probs).sum(-1)
+        values = output.value
+        log_probs, entropies = judge(output.logits, actions)
         with torch.no_grad():
             bootstrap = self.policy.forward(
                 rollout.observations[-1], rollout.firsts[-1], rollout.final_state
             ).value
             all_values = torch.cat([values, bootstrap.unsqueeze(0)])
             advantages, targets = gae(rewards, discounts, all_values, valid, self.gamma, self.tau)
-        loss = actor_critic_loss(
-            log_probs, entropies, values, advantages, targets, valid, self.value_coef, self.entropy_coef
-        )
+        loss = actor_critic_loss(log_probs, entropies, values, advantages, targets, valid, self.weights)
         gradients = self.policy.gradients(loss.total)
         self._seen.clear()
-        metrics = {
-            "policy_loss": float(loss.policy.detach()),
-            "value_loss": float(loss.value.detach()),
-            "entropy": float(loss.entropy.detach()),
-            "value_mean": float(values.detach()[valid].mean()) if bool(valid.any()) else 0.0,
-            "explained_variance": explained_variance(values.detach(), targets, valid),
-        }
-        return gradients, metrics
+        parts = (log_probs, values, advantages, targets)
+        first = self._first_pass = FirstPass(*(part.detach()[valid] for part in parts))
+        return gradients, report(loss, first.values, first.targets)
+
+    def gradients_again(self, rollout: Rollout) -> tuple[Gradients, dict[str, float]]:
+        """Gradient of PPO's loss on a rollout that was learned from before, and metrics."""
+        first, device = self._first_pass, self.policy.device
+        if first is None:
+            raise RuntimeError("gradients_again() before gradients()")
+        valid, actions = (torch.from_numpy(a).to(device) for a in (rollout.valid(), rollout.actions))
+        seen = rollout.observations[:-1]
+        features = self.policy.see(self.policy.upload(seen.reshape(-1, *seen.shape[2:])))
+        features = features.view(*seen.shape[:2], -1)
+        output = self.policy.unroll(features, rollout.firsts[:-1], rollout.initial_state)
+        log_probs, entropies = judge(output.logits[valid], actions[valid])
+        loss = ppo_loss(
+            log_probs=log_probs,
+            old_log_probs=first.log_probs,
+            entropies=entropies,
+            values=output.value[valid],
+            old_values=first.values,
+            advantages=first.advantages,
+            value_targets=first.targets,
+            clip=self.clip_range,
+            value_clip=0.0,
+            weights=self.weights,
+        )
+        return self.policy.gradients(loss.total), report(loss, output.value[valid].detach(), first.targets)
 
     def _features(self) -> torch.Tensor:
         """[T, B, F] of the rollout, with their graph."""
@@ -221,3 +262,16 @@ class ActorCriticAgent(PolicyAgent):
         if not self.recompute:
             return seen
         return self.policy.see(seen.flatten(0, 1)).view(*seen.shape[:2], -1)
+
+
+def report(
+    loss: ActorCriticLoss | PpoLoss, values: torch.Tensor, targets: torch.Tensor
+) -> dict[str, float]:
+    """The metrics of a lesson; values and targets [N] of the real steps."""
+    return {
+        "policy_loss": float(loss.policy.detach()),
+        "value_loss": float(loss.value.detach()),
+        "entropy": float(loss.entropy.detach()),
+        "value_mean": float(values.mean()) if len(values) else 0.0,
+        "explained_variance": explained_variance(values, targets),
+    }

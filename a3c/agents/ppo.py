@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from a3c.agents.actor_critic import ActorCriticPolicy, PolicyAgent
+from a3c.agents.actor_critic import ActorCriticPolicy, PolicyAgent, judge
 from a3c.agents.base import Lesson
 from a3c.losses import LossWeights, ppo_loss
 from a3c.returns import explained_variance, gae
@@ -37,6 +37,8 @@ class PpoAgent(PolicyAgent):
     Args:
         policy: acts and holds the network.
         settings: of the algorithm.
+        epochs: passes over each rollout.
+        clip_range: how far the ratio of new to old policy may leave 1 and still be rewarded.
         gamma: discount per step.
         tau: lambda of GAE.
         weights: of the terms of the loss.
@@ -56,12 +58,14 @@ class PpoAgent(PolicyAgent):
         policy: ActorCriticPolicy,
         settings: PpoConfig,
         *,
+        epochs: int,
+        clip_range: float,
         gamma: float,
         tau: float,
         weights: LossWeights,
     ) -> None:
         super().__init__(policy)
-        self.settings = settings
+        self.settings, self.epochs, self.clip_range = settings, epochs, clip_range
         self.gamma, self.tau, self.weights = gamma, tau, weights
         self._trace: list[tuple[torch.Tensor, torch.Tensor]] = []  # log-probability and value, [B] each
 
@@ -72,18 +76,16 @@ class PpoAgent(PolicyAgent):
     def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
         output = self.policy.forward(observation, first, state)
         action = self.policy.choose(output.logits)
-        log_probs = torch.log_softmax(output.logits, -1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        log_probs, _ = judge(output.logits, action)
         self._trace.append((log_probs, output.value))
         return ActorOutput(action.cpu().numpy(), output.state, {})
 
     def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
         samples = self.samples(rollout)
         count, size = len(samples.actions), self.settings.minibatch_size
-        explained = explained_variance(
-            samples.values, samples.targets, torch.ones_like(samples.values, dtype=torch.bool)
-        )
+        explained = explained_variance(samples.values, samples.targets)
         lessons: list[Lesson] = []
-        for _ in range(self.settings.epochs):
+        for _ in range(self.epochs):
             order = torch.randperm(count, generator=self.policy.generator, device=self.policy.device)
             # Equal parts of about that size: a small rest would be a noisy update.
             for part in order.tensor_split(max(1, round(count / size))) if count else ():
@@ -116,16 +118,16 @@ class PpoAgent(PolicyAgent):
         if settings.normalize_advantages and len(indices) > 1:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         output = self.policy.evaluate(s.observations)
-        all_log_probs = torch.log_softmax(output.logits, -1)
+        log_probs, entropies = judge(output.logits, s.actions)
         loss = ppo_loss(
-            log_probs=all_log_probs.gather(-1, s.actions.unsqueeze(-1)).squeeze(-1),
+            log_probs=log_probs,
             old_log_probs=s.log_probs,
-            entropies=-(all_log_probs.exp() * all_log_probs).sum(-1),
+            entropies=entropies,
             values=output.value,
             old_values=s.values,
             advantages=advantages,
             value_targets=s.targets,
-            clip=settings.clip_range,
+            clip=self.clip_range,
             value_clip=settings.value_clip,
             weights=self.weights,
         )

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from a3c.agents.actor_critic import ActorCriticAgent, ActorCriticPolicy
+from a3c.losses import LossWeights
 from a3c.networks import MLP, A3CSmall
 from a3c.types import Counters, Rollout
 
-COEFS = {"gamma": 0.9, "tau": 0.8, "value_coef": 0.5, "entropy_coef": 0.03}
+COEFS = {"gamma": 0.9, "tau": 0.8, "weights": LossWeights(0.5, 0.03)}
 
 
 def play(agent, observations, firsts, rewards, discounts):
@@ -83,6 +84,46 @@ def test_gradient_is_that_of_the_plain_loss(make, recompute):
     for name, gradient in zip(names, expected, strict=True):
         torch.testing.assert_close(gradients[name], gradient, rtol=1e-3, atol=1e-5)
     assert set(metrics) == set(agent.metric_names)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("make", [lambda: MLP(5, 3), lambda: A3CSmall(1, 3, 36)], ids=["mlp", "lstm"])
+def test_with_unchanged_weights_a_second_pass_gives_the_first_ones_gradient(make, recompute):
+    torch.manual_seed(0)
+    network = make()
+    shape, dtype = ((5,), np.float32) if isinstance(network, MLP) else ((1, 36, 36), np.uint8)
+    policy = ActorCriticPolicy(network, 0, "cpu")
+    agent = ActorCriticAgent(policy, **COEFS, epochs=2, recompute=recompute)
+    first, again = agent.lessons(play(agent, *scripted(shape, dtype)))
+    (gradients, metrics), (same, same_metrics) = first(), again()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(same[name], gradient, rtol=1e-3, atol=1e-5)
+    del same_metrics["policy_loss"], metrics["policy_loss"]  # another formula, of the same gradient
+    assert same_metrics == pytest.approx(metrics, rel=1e-3, abs=1e-5)
+
+
+def test_a_later_pass_does_not_push_a_probability_further_than_the_clip_range():
+    torch.manual_seed(0)
+    policy = ActorCriticPolicy(MLP(5, 3), 0, "cpu")
+    weights = LossWeights(0.0, 0.0)
+    agent = ActorCriticAgent(policy, gamma=0.9, tau=0.8, weights=weights, epochs=2, clip_range=0.2)
+    rollout = play(agent, *scripted((5,), np.float32))
+    rollout.rewards[:] = 100.0  # whatever was done was good
+    rollout.actions[:] = 1
+    first, again = agent.lessons(rollout)
+    first()
+    policy.parameters.views["actor_linear.bias"][1] += 2.0  # and is likely enough by now
+    policy.refresh()
+    gradients, _ = again()
+    assert all(not gradient.any() for gradient in gradients.values())
+
+
+def test_a_rollout_without_a_real_step_is_not_gone_through_again():
+    agent = ActorCriticAgent(ActorCriticPolicy(MLP(5, 3), 0, "cpu"), **COEFS, epochs=3)
+    rollout = play(agent, *scripted((5,), np.float32))
+    assert len(agent.lessons(rollout)) == 3
+    rollout.firsts[1:] = True
+    assert len(agent.lessons(rollout)) == 1
 
 
 @pytest.mark.parametrize("batch", [1, 5])

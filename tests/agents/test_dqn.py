@@ -247,7 +247,7 @@ def test_workers_share_replay_and_random_steps():
         ({"batch_size": "2000"}, "less than --batch-size"),
         ({"epsilon_start": "0.1", "epsilon_final": "0.2"}, "--epsilon-final is more"),
         ({"keep_replay": "True", "workers": "2"}, "--keep-replay needs --workers 0"),
-        ({"clip_range": "0.1"}, "--clip-range is a setting of ppo"),
+        ({"clip_range": "0.1"}, "--clip-range is a setting of a3c, ppo"),
     ],
 )
 def test_what_contradicts_itself_is_refused(flags, message):

@@ -15,11 +15,12 @@ from a3c.types import Counters, Rollout
 from tests.agents.learning import train
 
 
-def make(**settings):
+def make(epochs=2, **settings):
     torch.manual_seed(0)
     policy = ActorCriticPolicy(MLP(5, 3), 0, "cpu")
-    config = PpoConfig(**{"epochs": 2, "minibatch_size": 4} | settings)
-    return PpoAgent(policy, config, gamma=0.9, tau=0.8, weights=LossWeights(0.5, 0.03))
+    config = PpoConfig(**{"minibatch_size": 4} | settings)
+    weights = LossWeights(0.5, 0.03)
+    return PpoAgent(policy, config, epochs=epochs, clip_range=0.2, gamma=0.9, tau=0.8, weights=weights)
 
 
 def play(agent, steps=7, batch=3):
