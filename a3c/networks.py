@@ -115,6 +115,9 @@ class A3CSmall(ActorCritic):
     """The A3C paper's smaller network with an LSTM (Mnih et al. 2016, sec. 8): the fast choice on a CPU.
 
     Observation [B, C, 84, 84] uint8. 16 filters 8x8 stride 4, 32 filters 4x4 stride 2, 256 units, LSTM 256.
+    Unlike the paper's, the 256 units are normalised over the layer (Ba et al. 2016) before their ReLU: their
+    2,592 inputs are all positive, so Adam moves all of a unit's sum one way, and without it a high learning
+    rate soon has every unit below zero for good.
     """
 
     def __init__(self, channels: int, num_actions: int, size: int = 84) -> None:
@@ -123,6 +126,7 @@ class A3CSmall(ActorCritic):
         self.conv2 = nn.Conv2d(16, 32, 4, stride=2)
         side = conv_side(conv_side(size, 8, 4), 4, 2)
         self.fc = nn.Linear(32 * side * side, 256)
+        self.fc_norm = nn.LayerNorm(256)
         self.lstm = nn.LSTMCell(256, 256)
         self.critic_linear = nn.Linear(256, 1)
         self.actor_linear = nn.Linear(256, num_actions)
@@ -133,7 +137,7 @@ class A3CSmall(ActorCritic):
         return F.relu(self.conv2(x).flatten(1))  # flat first: the gradient then comes in the same order
 
     def embed(self, features: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.fc(features))
+        return F.relu(self.fc_norm(self.fc(features)))
 
 
 class Nature(ActorCritic):

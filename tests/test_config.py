@@ -43,8 +43,8 @@ anything = st.recursive(scalars, lambda a: st.lists(a) | st.dictionaries(st.text
 class TestLayers:
     def test_defaults_then_preset_then_flags(self) -> None:
         assert c.Config().optim.lr == 1e-4
-        assert resolved("--preset", "pong-fast").optim.lr == 5e-4
-        assert resolved("--preset", "pong-fast", "--lr", "7e-4").optim.lr == 7e-4
+        assert resolved("--preset", "pong-fast").optim.lr == 7e-4
+        assert resolved("--preset", "pong-fast", "--lr", "5e-4").optim.lr == 5e-4
 
     def test_no_flags_is_the_main_job(self) -> None:
         config = resolved()
