@@ -27,6 +27,9 @@ from a3c.parameters import Parameters, split
 from a3c.returns import explained_variance, gae
 from a3c.types import ActorOutput, Counters, Gradients, Rollout, State
 
+CACHED_IMAGES = 64
+"""Images a CPU computes at a time; 320 of them leave its caches, and A3Clstm's layers take a third longer."""
+
 
 class ActorCriticPolicy:
     """Samples actions from the network's softmax, or takes the likeliest.
@@ -71,6 +74,12 @@ class ActorCriticPolicy:
         """The network's features [B, F] of an uploaded observation [B, ...]."""
         with self._autocast():
             return self.network.features(observation)
+
+    def see_all(self, observations: torch.Tensor) -> torch.Tensor:
+        """The features [T, B, F] of uploaded observations [T, B, ...]."""
+        images = observations.flatten(0, 1)
+        parts = torch.split(images, CACHED_IMAGES if self.device.type == "cpu" else len(images))
+        return torch.cat([self.see(part) for part in parts]).view(*observations.shape[:2], -1)
 
     def unroll(self, features: torch.Tensor, firsts: np.ndarray, state: State) -> NetworkOutput:
         """The network's answers to T steps, features [T, B, F]; the state is reset where `firsts` [T, B]."""
@@ -215,7 +224,9 @@ class ActorCriticAgent(PolicyAgent):
             torch.from_numpy(a).to(self.policy.device)
             for a in (rollout.rewards, rollout.discounts, rollout.valid(), rollout.actions)
         )
-        output = self.policy.unroll(self._features(), rollout.firsts[:-1], rollout.initial_state)
+        seen = torch.stack(self._seen)
+        features = self.policy.see_all(seen) if self.recompute else seen
+        output = self.policy.unroll(features, rollout.firsts[:-1], rollout.initial_state)
         values = output.value
         log_probs, entropies = judge(output.logits, actions)
         with torch.no_grad():
@@ -237,9 +248,7 @@ class ActorCriticAgent(PolicyAgent):
         if first is None:
             raise RuntimeError("gradients_again() before gradients()")
         valid, actions = (torch.from_numpy(a).to(device) for a in (rollout.valid(), rollout.actions))
-        seen = rollout.observations[:-1]
-        features = self.policy.see(self.policy.upload(seen.reshape(-1, *seen.shape[2:])))
-        features = features.view(*seen.shape[:2], -1)
+        features = self.policy.see_all(self.policy.upload(rollout.observations[:-1]))
         output = self.policy.unroll(features, rollout.firsts[:-1], rollout.initial_state)
         log_probs, entropies = judge(output.logits[valid], actions[valid])
         loss = ppo_loss(
@@ -255,14 +264,6 @@ class ActorCriticAgent(PolicyAgent):
             weights=self.weights,
         )
         return self.policy.gradients(loss.total), report(loss, output.value[valid].detach(), first.targets)
-
-    def _features(self) -> torch.Tensor:
-        """[T, B, F] of the rollout, with their graph."""
-        seen = torch.stack(self._seen)
-        if not self.recompute:
-            return seen
-        return self.policy.see(seen.flatten(0, 1)).view(*seen.shape[:2], -1)
-
 
 def report(
     loss: ActorCriticLoss | PpoLoss, values: torch.Tensor, targets: torch.Tensor
