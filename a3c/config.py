@@ -155,8 +155,9 @@ def contradictions(config: Config, given: set[str]) -> list[str]:
             flag = settings()[name].flag
             found.append(f"{flag} is a setting of {', '.join(algos)}, not of {config.learn.algo}")
     found += contradictions_of_algorithm(config, given)
-    if config.optim.lr_schedule == "linear" and not config.run.max_steps:
-        found.append("--lr-schedule linear needs --max-steps, where the rate reaches 0")
+    for name in ("lr_schedule", "entropy_schedule"):
+        if config.get(name) == "linear" and not config.run.max_steps:
+            found.append(f"{settings()[name].flag} linear needs --max-steps, where it reaches 0")
     if "amsgrad" in given and config.optim.amsgrad and config.optim.optimizer != "adam":
         optimizer = config.optim.optimizer
         found.append(f"--amsgrad is a variant of adam; it does not go with --optimizer {optimizer}")

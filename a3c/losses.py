@@ -22,6 +22,7 @@ class LossWeights(NamedTuple):
 
     value: float
     entropy: float
+    entropy_end: int = 0  # step at which the entropy's has fallen to 0 in a straight line; 0: it stays
 
 
 def actor_critic_loss(

@@ -102,6 +102,10 @@ class LearnConfig:
         1.0, "lambda of generalised advantage estimation", low=0, high=1, algos=ACTOR_CRITICS
     )
     entropy_coef: float = setting(0.01, "weight of the entropy bonus", low=0, algos=ACTOR_CRITICS)
+    entropy_schedule: str = setting(
+        "constant", "constant, or linear: the bonus falls to 0 at --max-steps",
+        choices=("constant", "linear"), algos=ACTOR_CRITICS,
+    )
     value_coef: float = setting(0.5, "weight of the value loss", low=0, algos=ACTOR_CRITICS)
     num_steps: int = setting(20, "length of a rollout", low=1, high=100_000, unit="steps")
     epochs: int | None = setting(

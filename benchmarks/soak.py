@@ -43,7 +43,8 @@ Sample = dict[str, Any]
 EVERY_S = 15.0
 MOST_MB_PER_HOUR = 1.0
 SPARE = 3  # descriptors or threads: a log, a checkpoint or a child's start may just need them
-FLAGS = ["--preset", "pong-fast", "--workers", "2", "--lr-schedule", "constant", "--max-steps", "0"]
+FOREVER = ["--lr-schedule", "constant", "--entropy-schedule", "constant", "--max-steps", "0"]
+FLAGS = ["--preset", "pong-fast", "--workers", "2", *FOREVER]
 
 
 class Fit(NamedTuple):

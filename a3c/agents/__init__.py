@@ -33,12 +33,13 @@ def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, worker_id:
         return RandomAgent(spec.num_actions, seed)
     policy = actor_critic_policy(config, spec, seed, device, greedy=False)
     learn = config.learn
+    entropy_end = config.run.max_steps if learn.entropy_schedule == "linear" else 0
     common: dict[str, Any] = {
         "epochs": learn.epochs or EPOCHS_OF[learn.algo],
         "clip_range": learn.clip_range,
         "gamma": learn.gamma,
         "tau": learn.tau,
-        "weights": LossWeights(learn.value_coef, learn.entropy_coef),
+        "weights": LossWeights(learn.value_coef, learn.entropy_coef, entropy_end),
     }
     if learn.algo == "ppo":
         return PpoAgent(policy, config.ppo, **common)

@@ -25,6 +25,7 @@ from a3c.losses import ActorCriticLoss, LossWeights, PpoLoss, actor_critic_loss,
 from a3c.networks import ActorCritic, NetworkOutput, to_compute_format
 from a3c.parameters import Parameters, split
 from a3c.returns import explained_variance, gae
+from a3c.schedules import linear
 from a3c.types import ActorOutput, Counters, Gradients, Rollout, State
 
 CACHED_IMAGES = 64
@@ -130,8 +131,14 @@ class ActorCriticPolicy:
 class PolicyAgent:
     """What agents with an `ActorCriticPolicy` share: it acts for them and holds their weights and chance."""
 
-    def __init__(self, policy: ActorCriticPolicy) -> None:
+    def __init__(self, policy: ActorCriticPolicy, weights: LossWeights) -> None:
         self.policy, self.parameters = policy, policy.parameters
+        self.weights, self._entropy_coef = weights, weights.entropy
+
+    def begin_rollout(self, counters: Counters) -> None:
+        if end := self.weights.entropy_end:
+            entropy = linear(self._entropy_coef, 0.0, end, counters.env_steps)
+            self.weights = self.weights._replace(entropy=entropy)
 
     def initial_state(self, batch: int) -> State:
         return self.policy.initial_state(batch)
@@ -194,8 +201,8 @@ class ActorCriticAgent(PolicyAgent):
         clip_range: float = 0.2,
         recompute: bool = False,
     ) -> None:
-        super().__init__(policy)
-        self.gamma, self.tau, self.weights = gamma, tau, weights
+        super().__init__(policy, weights)
+        self.gamma, self.tau = gamma, tau
         self.epochs, self.clip_range = epochs, clip_range
         self.recompute = recompute
         # Of each step so far: the features [B, F] with their graph, or what to compute them from [B, ...].
@@ -203,6 +210,7 @@ class ActorCriticAgent(PolicyAgent):
         self._first_pass: FirstPass | None = None
 
     def begin_rollout(self, counters: Counters) -> None:
+        super().begin_rollout(counters)
         self._seen.clear()
 
     def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:

@@ -64,12 +64,13 @@ class PpoAgent(PolicyAgent):
         tau: float,
         weights: LossWeights,
     ) -> None:
-        super().__init__(policy)
+        super().__init__(policy, weights)
         self.settings, self.epochs, self.clip_range = settings, epochs, clip_range
-        self.gamma, self.tau, self.weights = gamma, tau, weights
+        self.gamma, self.tau = gamma, tau
         self._trace: list[tuple[torch.Tensor, torch.Tensor]] = []  # log-probability and value, [B] each
 
     def begin_rollout(self, counters: Counters) -> None:
+        super().begin_rollout(counters)
         self._trace.clear()
 
     @torch.no_grad()

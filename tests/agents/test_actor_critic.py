@@ -184,3 +184,15 @@ def test_state_goes_on_where_it_was():
     agents[0].act(observation, first, ())
     agents[1].set_state(agents[0].get_state())
     assert np.array_equal(*(agent.act(observation, first, ()).action for agent in agents))
+
+
+def test_the_entropy_bonus_follows_its_schedule():
+    policy = ActorCriticPolicy(MLP(4, 3), 0, "cpu")
+    weights = LossWeights(0.5, 0.1, entropy_end=1000)
+    agent = ActorCriticAgent(policy, gamma=0.9, tau=0.8, weights=weights)
+    seen = []
+    for env_steps in (0, 250, 1000, 2000):
+        agent.begin_rollout(Counters(env_steps=env_steps))
+        seen.append(agent.weights.entropy)
+    assert seen == pytest.approx([0.1, 0.075, 0, 0])
+    assert agent.weights.value == 0.5
