@@ -273,9 +273,8 @@ class ActorCriticAgent(PolicyAgent):
         )
         return self.policy.gradients(loss.total), report(loss, output.value[valid].detach(), first.targets)
 
-def report(
-    loss: ActorCriticLoss | PpoLoss, values: torch.Tensor, targets: torch.Tensor
-) -> dict[str, float]:
+
+def report(loss: ActorCriticLoss | PpoLoss, values: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
     """The metrics of a lesson; values and targets [N] of the real steps."""
     return {
         "policy_loss": float(loss.policy.detach()),
