@@ -24,6 +24,7 @@ from typing import Any
 from a3c.errors import UsageError
 from a3c.presets import preset_for, presets
 from a3c.settings import (
+    EPOCHS_OF,
     MODELS_OF,
     TABULAR,
     DqnConfig,
@@ -183,7 +184,7 @@ def contradictions_of_algorithm(config: Config, given: set[str]) -> list[str]:
         found.append(f"--algo {algo} takes --optimizer sgd, whose learning rate is its alpha")
     if algo in ("dqn", *TABULAR) and explore.epsilon_final > explore.epsilon_start:
         found.append("--epsilon-final is more than --epsilon-start")
-    if algo == "a3c" and "clip_range" in given and (config.learn.epochs or 1) == 1:
+    if algo == "a3c" and "clip_range" in given and (config.learn.epochs or EPOCHS_OF[algo]) == 1:
         found.append("--clip-range counts from the second pass over a rollout on; give --epochs 2 or more")
     if algo != "dqn":
         return found

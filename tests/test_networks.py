@@ -64,7 +64,8 @@ def test_a_fresh_network_sees_its_input(model):
         images[i, :, 4 * i : 4 * i + 12, 20:30] = 200
     with torch.no_grad():
         out = network(images, network.initial_state(16))
-    assert float(out.value.std()) > 0.01
+    # The normalised layer of a3c-small halves it; with torch's default weights it would be 0.0045.
+    assert float(out.value.std()) > (0.01 if model == "a3c-small" else 0.02)
     entropy = torch.distributions.Categorical(logits=out.logits).entropy()
     assert float(entropy.min()) > 0.99 * math.log(6)  # and the policy starts uniform
 

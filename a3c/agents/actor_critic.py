@@ -258,12 +258,13 @@ class ActorCriticAgent(PolicyAgent):
         valid, actions = (torch.from_numpy(a).to(device) for a in (rollout.valid(), rollout.actions))
         features = self.policy.see_all(self.policy.upload(rollout.observations[:-1]))
         output = self.policy.unroll(features, rollout.firsts[:-1], rollout.initial_state)
+        values = output.value[valid]
         log_probs, entropies = judge(output.logits[valid], actions[valid])
         loss = ppo_loss(
             log_probs=log_probs,
             old_log_probs=first.log_probs,
             entropies=entropies,
-            values=output.value[valid],
+            values=values,
             old_values=first.values,
             advantages=first.advantages,
             value_targets=first.targets,
@@ -271,7 +272,7 @@ class ActorCriticAgent(PolicyAgent):
             value_clip=0.0,
             weights=self.weights,
         )
-        return self.policy.gradients(loss.total), report(loss, output.value[valid].detach(), first.targets)
+        return self.policy.gradients(loss.total), report(loss, values.detach(), first.targets)
 
 
 def report(loss: ActorCriticLoss | PpoLoss, values: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:

@@ -25,6 +25,16 @@ def play(agent, observations, firsts, rewards, discounts):
     return Rollout(observations, np.array(actions), rewards, discounts, firsts, initial, state)
 
 
+def taught(make, recompute, epochs=1):
+    """A network of either kind, its agent, and a rollout it played."""
+    torch.manual_seed(0)
+    network = make()
+    shape, dtype = ((5,), np.float32) if isinstance(network, MLP) else ((1, 36, 36), np.uint8)
+    policy = ActorCriticPolicy(network, 0, "cpu")
+    agent = ActorCriticAgent(policy, **COEFS, epochs=epochs, recompute=recompute)
+    return network, agent, play(agent, *scripted(shape, dtype))
+
+
 def plain_loss(network, rollout):
     """Mnih et al. 2016, alg. 3 with GAE, one environment and step at a time, with a fresh forward pass."""
     steps, batch = rollout.rewards.shape
@@ -73,11 +83,7 @@ def scripted(shape, dtype, steps=7, batch=3):
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("make", [lambda: MLP(5, 3), lambda: A3CSmall(1, 3, 36)], ids=["mlp", "lstm"])
 def test_gradient_is_that_of_the_plain_loss(make, recompute):
-    torch.manual_seed(0)
-    network = make()
-    shape, dtype = ((5,), np.float32) if isinstance(network, MLP) else ((1, 36, 36), np.uint8)
-    agent = ActorCriticAgent(ActorCriticPolicy(network, 0, "cpu"), **COEFS, recompute=recompute)
-    rollout = play(agent, *scripted(shape, dtype))
+    network, agent, rollout = taught(make, recompute)
     gradients, metrics = agent.gradients(rollout)
     names, weights = zip(*network.named_parameters(), strict=True)
     expected = torch.autograd.grad(plain_loss(network, rollout), weights)
@@ -89,12 +95,8 @@ def test_gradient_is_that_of_the_plain_loss(make, recompute):
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("make", [lambda: MLP(5, 3), lambda: A3CSmall(1, 3, 36)], ids=["mlp", "lstm"])
 def test_with_unchanged_weights_a_second_pass_gives_the_first_ones_gradient(make, recompute):
-    torch.manual_seed(0)
-    network = make()
-    shape, dtype = ((5,), np.float32) if isinstance(network, MLP) else ((1, 36, 36), np.uint8)
-    policy = ActorCriticPolicy(network, 0, "cpu")
-    agent = ActorCriticAgent(policy, **COEFS, epochs=2, recompute=recompute)
-    first, again = agent.lessons(play(agent, *scripted(shape, dtype)))
+    _, agent, rollout = taught(make, recompute, epochs=2)
+    first, again = agent.lessons(rollout)
     (gradients, metrics), (same, same_metrics) = first(), again()
     for name, gradient in gradients.items():
         torch.testing.assert_close(same[name], gradient, rtol=1e-3, atol=1e-5)

@@ -160,19 +160,23 @@ def test_locked_pushes_of_two_processes_all_count_exactly(tmp_path):
     assert board.total("updates") == 2 * PUSHES
 
 
-def test_lock_free_pushes_lose_little(tmp_path):
+def test_lock_free_pushes_lose_less_than_a_twentieth():
     """Hogwild may lose a push at an element that both write at the same instant, and never invents one.
 
     Here both do nothing but push, the worst case there is: a training worker spends a hundredth of its
-    time in a push. On two free cores less than a twentieth is lost; where others take turns on them, a
-    quarter was seen.
+    time in a push. Where others take turns on the cores a writer may pause in the middle of its pushes, so
+    the loss is that of the best of a few tries; all else holds in each.
     """
-    memory, board = two_processes(None, OptimConfig(optimizer="sgd", lr=2**-10, max_grad_norm=0.0))
-    total = PUSHES * (1 + 2) * 2**-10
-    applied = -memory.weights
-    assert applied.max() <= total
-    assert float(applied.mean()) >= 0.5 * total
-    assert board.total("updates") == 2 * PUSHES
+    total, kept = PUSHES * (1 + 2) * 2**-10, 0.0
+    for _ in range(5):
+        memory, board = two_processes(None, OptimConfig(optimizer="sgd", lr=2**-10, max_grad_norm=0.0))
+        applied = -memory.weights
+        assert applied.max() <= total
+        assert board.total("updates") == 2 * PUSHES
+        kept = max(kept, float(applied.mean()))
+        if kept >= 0.95 * total:
+            break
+    assert kept >= 0.95 * total
 
 
 def test_adam_counts_its_steps_over_both_processes(tmp_path):
