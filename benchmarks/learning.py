@@ -1,13 +1,15 @@
 """Time to a score: how long a training takes until its weights play that well.
 
     python -m benchmarks.learning --name pong-fast --score 18 --max-time 12m -- --preset pong-fast
+    python -m benchmarks.learning --name breakout --max-time 60m --seeds 1 -- --preset breakout-a3c
 
 For each seed, one after the other: trains with run.py without evaluations, with a checkpoint every
 `--checkpoint-every`; then plays `--games` whole, unclipped games (fixed seeds, sampled actions) with the
 checkpoints, oldest first. The time to the score is the wall time since the run's start at which the first
 checkpoint was written whose mean reaches it, and whose mean over as many games with other seeds does too.
-All seeds are reported, also those that did not get there. Writes learning-NAME.json and .csv to
-benchmarks/results/.
+Without `--score` only the last weights play. All seeds are reported, also those that did not get there.
+Writes learning-NAME.json and .csv to benchmarks/results/ after every seed; with `--add` the seeds that
+the file holds already stay in it. `--runs DIR` keeps the run directories.
 """
 
 from __future__ import annotations
@@ -55,38 +57,35 @@ def score(path: Path, first_seed: int, games: int) -> list[float]:
 def curve(run_dir: Path, options: argparse.Namespace, hopeful_from: int) -> list[dict[str, Any]]:
     """Scores of the checkpoints, oldest first, up to the one that reaches the score for sure."""
     points = []
-    for entry in entries(run_dir):
-        if entry.step < hopeful_from:
-            continue
+    for entry in [e for e in entries(run_dir) if e.step >= hopeful_from] or entries(run_dir)[-1:]:
         state = find_trained(str(entry.path)).checkpoint.state
         scores = score(entry.path, FIRST_SEED, options.games)
         point = {"env_steps": entry.step, "wall_s": state["elapsed_s"], "mean": statistics.fmean(scores),
                  "std": statistics.stdev(scores)}  # fmt: skip
-        if point["mean"] >= options.score:
+        if options.score is None or point["mean"] >= options.score:
             point["recheck_mean"] = statistics.fmean(score(entry.path, OTHER_SEED, options.games))
         points.append(point)
         print(point, flush=True)
-        if point.get("recheck_mean", float("-inf")) >= options.score:
+        if options.score is not None and point.get("recheck_mean", float("-inf")) >= options.score:
             break
     return points
 
 
-def hopeful(rows: list[dict[str, Any]], score: float, margin: float) -> int:
+def hopeful(rows: list[dict[str, Any]], score: float | None, margin: float) -> int:
     """The step from which checkpoints are worth playing: training games come within `margin` of the score."""
-    near = [
-        r["env_steps"] for r in rows if r["kind"] == "train" and (r["mean_return"] or -1e9) >= score - margin
-    ]
+    goal = float("inf") if score is None else score - margin
+    near = [r["env_steps"] for r in rows if r["kind"] == "train" and (r["mean_return"] or -1e9) >= goal]
     return min(near, default=rows[-1]["env_steps"])
 
 
-def learn(seed: int, options: argparse.Namespace) -> dict[str, Any]:
+def learn(seed: int, runs_dir: Path, options: argparse.Namespace) -> dict[str, Any]:
     """One seed, trained and judged."""
-    with tempfile.TemporaryDirectory() as folder:
-        run_dir = Path(folder, "run")
-        rows = train(run_dir, seed, options)
-        points = curve(run_dir, options, hopeful(rows, options.score, options.margin))
-        config = json.loads((run_dir / "config.json").read_text())["settings"]
-    reached = [p for p in points if p.get("recheck_mean", float("-inf")) >= options.score]
+    run_dir = runs_dir / f"{options.name}-{seed}"
+    where = machine()
+    rows = train(run_dir, seed, options)
+    points = curve(run_dir, options, hopeful(rows, options.score, options.margin))
+    goal = float("-inf") if options.score is None else options.score
+    reached = [p for p in points if p.get("recheck_mean", -1e9) >= goal]
     training = [
         {key: r[key] for key in ("env_steps", "wall_s", "mean_return", "steps_per_second")}
         for r in rows
@@ -98,44 +97,24 @@ def learn(seed: int, options: argparse.Namespace) -> dict[str, Any]:
         "env_steps": reached[0]["env_steps"] if reached else None,
         "checkpoints": points,
         "training": training,
-        "settings": config,
+        "settings": json.loads((run_dir / "config.json").read_text())["settings"],
+        "machine": where,
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--score", type=float, required=True)
-    parser.add_argument(
-        "--margin", type=float, default=4.0, help="training return below the score to begin at"
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--games", type=int, default=30)
-    parser.add_argument("--max-time", default="12m")
-    parser.add_argument("--checkpoint-every", default="15s")
-    parser.add_argument("flags", nargs="*", help="after --: flags for run.py")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    where = machine()
-    runs = []
-    for seed in options.seeds:
-        runs.append(learn(seed, options))
-        print(f"seed {seed}: {runs[-1]['wall_s']} s, {runs[-1]['env_steps']} steps", flush=True)
-    times = sorted(r["wall_s"] if r["wall_s"] is not None else float("inf") for r in runs)
-    median_s = statistics.median_low(times)
-    result = {"machine": where, "score": options.score, "games": options.games,
-              "median_s": median_s if median_s < float("inf") else None, "runs": runs}  # fmt: skip
-    print(
-        table(
-            [
-                ["seed", "seconds", "steps"],
-                *([r["seed"], str(r["wall_s"]), str(r["env_steps"])] for r in runs),
-            ]
-        )
-    )
-    path = keep(f"learning-{options.name}", result)
+def report(runs: list[dict[str, Any]], options: argparse.Namespace) -> None:
+    """Writes the runs to benchmarks/results/ and prints a row for each."""
+    result = {"score": options.score, "games": options.games, "runs": runs}
+    if options.score is not None:
+        times = [r["wall_s"] if r["wall_s"] is not None else float("inf") for r in runs]
+        median_s = statistics.median_high(times)
+        result["median_s"] = median_s if median_s < float("inf") else None
+        print(f"median: {result['median_s']} s")
+    rows = [[r["seed"], r["wall_s"] or "-", r["env_steps"] or "-",
+             *(f"{point[key]:.1f}" for key in ("mean", "std", "recheck_mean"))]
+            for r in runs for point in r["checkpoints"][-1:]]  # fmt: skip
+    print(table([["seed", "seconds", "steps", "mean", "deviation", "other games"], *rows]))
+    print(f"kept in {keep(f'learning-{options.name}', result)}", flush=True)
     with (RESULTS / f"learning-{options.name}.csv").open("w") as file:
         writer = csv.writer(file)
         writer.writerow(["seed", "env_steps", "wall_s", "mean_return"])
@@ -144,7 +123,32 @@ def main() -> None:
             for r in runs
             for p in r["training"]
         )
-    print(f"median {result['median_s']} s; kept in {path}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--score", type=float)
+    parser.add_argument(
+        "--margin", type=float, default=4.0, help="training return below the score to begin at"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--games", type=int, default=30)
+    parser.add_argument("--max-time", default="12m")
+    parser.add_argument("--checkpoint-every", default="15s")
+    parser.add_argument("--add", action="store_true", help="to the seeds that the result file holds already")
+    parser.add_argument("--runs", type=Path, help="folder to keep the run directories in")
+    parser.add_argument("flags", nargs="*", help="after --: flags for run.py")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    path = RESULTS / f"learning-{options.name}.json"
+    runs = json.loads(path.read_text())["runs"] if options.add else []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in options.seeds:
+            runs.append(learn(seed, options.runs or Path(folder), options))
+            report(runs, options)
 
 
 if __name__ == "__main__":
