@@ -19,11 +19,14 @@ _LARGEST_COUNT = 2**53  # beyond it a float, such as a counter in shared memory,
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of "90", "90s", "10m", "1.5h" or "2d"."""
-    match = re.fullmatch(_NUMBER + r"([smhd]?)", text.strip().lower())
-    if not match:
-        raise ValueError("not a time; write 90, 90s, 10m, 1.5h or 2d")
-    return float(match[1]) * _DURATION_UNITS[match[2] or "s"]
+    """Seconds of "90", "90s", "10m", "1.5h", "2d" or "1h30m"."""
+    words = text.strip().lower()
+    if match := re.fullmatch(_NUMBER + r"([smhd]?)", words):
+        return float(match[1]) * _DURATION_UNITS[match[2] or "s"]
+    if match := re.fullmatch(r"(?=\d)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", words):
+        numbers = zip(match.groups("0"), "dhms", strict=True)
+        return float(sum(int(number) * _DURATION_UNITS[unit] for number, unit in numbers))
+    raise ValueError("not a time; write 90, 90s, 10m, 1.5h, 2d or 1h30m")
 
 
 def parse_count(text: str) -> int:

@@ -229,12 +229,15 @@ class TestOldSpellings:
 class TestValues:
     @pytest.mark.parametrize(
         ("text", "seconds"),
-        [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400), ("2D", 172800), ("1e2", 100)],
+        [
+            *[("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400), ("2D", 172800), ("1e2", 100)],
+            *[("6m30s", 390), ("1h30m", 5400), ("1d2h3m4s", 93784)],
+        ],
     )
     def test_durations(self, text: str, seconds: float) -> None:
         assert parse_duration(text) == seconds
 
-    @pytest.mark.parametrize("text", ["", "e", "1e", "5x", "m", "--", "1 2", "nan", "inf"])
+    @pytest.mark.parametrize("text", ["", "e", "1e", "5x", "m", "--", "1 2", "nan", "inf", "30m1h", "1h-5m"])
     def test_no_durations(self, text: str) -> None:
         with pytest.raises(ValueError, match="not a time"):
             parse_duration(text)
