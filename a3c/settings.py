@@ -271,7 +271,8 @@ class RunConfig:
         low=0, high=4096,
     )
     gpu_ids: tuple[int, ...] = setting(
-        (), "GPU ids, dealt round-robin to the workers; -1 or nothing: CPU", low=-1
+        (), "GPU ids, dealt round-robin to the workers; -1 or nothing: CPU", low=-1,
+        algos=tuple(MODELS_OF),
     )
     seed: int = setting(
         1, "seed; a worker's own follows from seed, worker id and restarts", low=0, high=2**31 - 1

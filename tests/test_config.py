@@ -124,12 +124,13 @@ class TestMistakes:
         assert text == (
             "--gamma 1.5: above the greatest value, 1; --workers two: not a whole number; "
             "--optimizer adm: not known; did you mean adam?; "
-            "--max-time soon: not a time; write 90, 90s, 10m, 1.5h or 2d"
+            "--max-time soon: not a time; write 90, 90s, 10m, 1.5h, 2d or 1h30m"
         )
 
     @pytest.mark.parametrize(
         ("argv", "words"),
         [
+            (["--algo", "sarsa", "--gpu-ids", "0"], "--gpu-ids is a setting of a3c, dqn, ppo, not of sarsa"),
             (["--lr", "-1"], "--lr -1: below the least value, 0"),
             (["--lr", "nan"], "not a finite number"),
             (["--lr", "fast"], "not a number"),
