@@ -1,7 +1,9 @@
 """Networks. Each maps a batch of observations and a recurrent state to action logits, values and a state.
 
-Images come as uint8 and are centred and scaled here, (x - 128) / 64: with x / 255 and torch's default
-initialisation the convolutions pass on almost no signal and nothing is learned for millions of steps.
+Images come as uint8 and are centred and scaled here, (x - background) / 64, where the background is the mean
+picture of some random play, measured once before training. It is kept with the weights, but not learned.
+A ball is two pixels: unless what stands still is taken away, the features of all pictures are so nearly the
+same that the critic sees no difference between them for hundreds of thousands of steps, or ever.
 Weights start orthogonal with gain sqrt(2) (Saxe et al. 2014), the policy's head near 0 so that it starts
 uniform, biases at 0.
 """
@@ -18,6 +20,9 @@ from torch import nn
 
 from a3c.pooling import pool_and_relu
 from a3c.types import State
+
+BACKGROUND = "background"
+"""Name, in every network for images, of the picture [C, H, W] that is subtracted from what it sees."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -95,6 +100,7 @@ class A3Clstm(ActorCritic):
 
     def __init__(self, channels: int, num_actions: int) -> None:
         super().__init__()
+        self.background = make_background(channels, 80, 80)
         self.conv1 = nn.Conv2d(channels, 32, 5, stride=1, padding=2)
         self.conv2 = nn.Conv2d(32, 32, 5, stride=1, padding=1)
         self.conv3 = nn.Conv2d(32, 64, 4, stride=1, padding=1)
@@ -105,7 +111,7 @@ class A3Clstm(ActorCritic):
         initialise(self)
 
     def features(self, observation: torch.Tensor) -> torch.Tensor:
-        x = scale_image(observation)
+        x = scale_image(observation, self.background)
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
             x = pool_and_relu(conv(x))
         return x.flatten(1)
@@ -122,6 +128,7 @@ class A3CSmall(ActorCritic):
 
     def __init__(self, channels: int, num_actions: int, size: int = 84) -> None:
         super().__init__()
+        self.background = make_background(channels, size, size)
         self.conv1 = nn.Conv2d(channels, 16, 8, stride=4)
         self.conv2 = nn.Conv2d(16, 32, 4, stride=2)
         side = conv_side(conv_side(size, 8, 4), 4, 2)
@@ -133,7 +140,7 @@ class A3CSmall(ActorCritic):
         initialise(self)
 
     def features(self, observation: torch.Tensor) -> torch.Tensor:
-        x = F.relu(convolve_planes(self.conv1, observation))
+        x = F.relu(convolve_planes(self.conv1, observation, self.background))
         return F.relu(self.conv2(x).flatten(1))  # flat first: the gradient then comes in the same order
 
     def embed(self, features: torch.Tensor) -> torch.Tensor:
@@ -148,6 +155,7 @@ class Nature(ActorCritic):
 
     def __init__(self, channels: int, num_actions: int, size: int = 84) -> None:
         super().__init__()
+        self.background = make_background(channels, size, size)
         self.conv1 = nn.Conv2d(channels, 32, 8, stride=4)
         self.conv2 = nn.Conv2d(32, 64, 4, stride=2)
         self.conv3 = nn.Conv2d(64, 64, 3, stride=1)
@@ -159,7 +167,7 @@ class Nature(ActorCritic):
         initialise(self)
 
     def features(self, observation: torch.Tensor) -> torch.Tensor:
-        x = F.relu(convolve_planes(self.conv1, observation))
+        x = F.relu(convolve_planes(self.conv1, observation, self.background))
         x = F.relu(self.conv2(x))
         return F.relu(self.conv3(x).flatten(1))
 
@@ -191,13 +199,18 @@ class MLP(ActorCritic):
         return NetworkOutput(self.actor_linear(self.actor_body(features)), value, state)
 
 
-def scale_image(observation: torch.Tensor) -> torch.Tensor:
+def make_background(channels: int, height: int, width: int) -> nn.Parameter:
+    """A constant among a network's parameters, so that it goes wherever they go. Grey until measured."""
+    return nn.Parameter(torch.full((channels, height, width), 128.0), requires_grad=False)
+
+
+def scale_image(observation: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
     """uint8 [B, C, H, W] to floats around 0, in channels_last order, which convolutions prefer."""
-    x = observation.float().sub_(128.0).mul_(1 / 64)
+    x = observation.float().sub_(background).mul_(1 / 64)
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def convolve_planes(conv: nn.Conv2d, observation: torch.Tensor) -> torch.Tensor:
+def convolve_planes(conv: nn.Conv2d, observation: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
     """A convolution of stacked frames, uint8 [B, C, H, W], scaled as by `scale_image`; its kernel is a
     multiple of its stride s.
 
@@ -207,7 +220,8 @@ def convolve_planes(conv: nn.Conv2d, observation: torch.Tensor) -> torch.Tensor:
     """
     (batch, channels, height, width), stride = observation.shape, conv.stride[0]
     columns, kernel = width // stride, conv.kernel_size[0]
-    x = observation[..., : columns * stride].float().sub_(128.0).mul_(1 / 64).to(conv.weight.dtype)
+    x = observation[..., : columns * stride].float().sub_(background[..., : columns * stride])
+    x = x.mul_(1 / 64).to(conv.weight.dtype)
     x = x.view(batch, channels, height, columns, stride).permute(0, 4, 1, 2, 3)
     weight = conv.weight.reshape(-1, channels, kernel, kernel // stride, stride).permute(0, 4, 1, 2, 3)
     y: torch.Tensor = F.conv3d(x, weight, conv.bias, (1, stride, 1))
@@ -257,10 +271,10 @@ def make_network(model: str, observation_shape: tuple[int, ...], num_actions: in
 def to_compute_format(network: Network, device: str, bf16: bool) -> Network:
     """Gives a network its own weights on `device`: convolutions in channels_last order and, with bf16, the
     matrices of its body in bfloat16, so that no forward pass has to convert them. The heads, called
-    *_linear, stay float32."""
+    *_linear, and the background stay float32."""
     for name, parameter in network.named_parameters():
         order = torch.channels_last if parameter.ndim == 4 else torch.contiguous_format
-        lowered = bf16 and parameter.ndim > 1 and not name.endswith("_linear.weight")
+        lowered = bf16 and parameter.ndim > 1 and not name.endswith(("_linear.weight", BACKGROUND))
         # Not `.contiguous(...)`: it leaves a one-channel kernel as it is, which then gives slow output.
         data = torch.empty(
             parameter.shape,

@@ -57,6 +57,13 @@ class Parameters:
             self.views[name].copy_(tensor)
 
 
+def gradients_of(loss: torch.Tensor, module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Gradient of a loss, by parameter of a module; zeros for one that is not learned."""
+    named = dict(module.named_parameters())
+    found = iter(torch.autograd.grad(loss, [p for p in named.values() if p.requires_grad]))
+    return {name: next(found) if p.requires_grad else torch.zeros_like(p) for name, p in named.items()}
+
+
 def split(flat: torch.Tensor, shapes: Shapes) -> dict[str, torch.Tensor]:
     """Views of `flat` [N] by name, in the order of `shapes`."""
     views, start = {}, 0

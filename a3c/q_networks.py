@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from a3c.networks import conv_side, convolve_planes, scale_image
+from a3c.networks import conv_side, convolve_planes, make_background, scale_image
 from a3c.types import State
 
 
@@ -61,6 +61,7 @@ class NatureBody(nn.Module):
 
     def __init__(self, channels: int, size: int) -> None:
         super().__init__()
+        self.background = make_background(channels, size, size)
         self.conv1 = nn.Conv2d(channels, 32, 8, stride=4)
         self.conv2 = nn.Conv2d(32, 64, 4, stride=2)
         self.conv3 = nn.Conv2d(64, 64, 3, stride=1)
@@ -69,7 +70,7 @@ class NatureBody(nn.Module):
         initialise(self)
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
-        x = F.relu(convolve_planes(self.conv1, observation))
+        x = F.relu(convolve_planes(self.conv1, observation, self.background))
         x = F.relu(self.conv2(x))
         # ReLU after flattening: the gradient that comes back is then in the same order as its input.
         x = F.relu(self.conv3(x).flatten(1))
@@ -87,6 +88,7 @@ class PixelsBody(nn.Module):
 
     def __init__(self, channels: int, height: int, width: int) -> None:
         super().__init__()
+        self.background = make_background(channels, height, width)
         layers: list[nn.Module] = []
         for inputs, outputs in ((channels, 16), (16, 32), (32, 32)):
             layers += [nn.Conv2d(inputs, outputs, 5, stride=2), nn.GroupNorm(1, outputs), nn.ReLU()]
@@ -96,7 +98,7 @@ class PixelsBody(nn.Module):
         initialise(self)
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
-        x: torch.Tensor = self.layers(scale_image(observation))
+        x: torch.Tensor = self.layers(scale_image(observation, self.background))
         return x.flatten(1)
 
 

@@ -7,6 +7,9 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from a3c.agents import check_replay, make_policy, metric_names
 from a3c.checkpoint import (
     Checkpoint,
@@ -20,12 +23,16 @@ from a3c.checkpoint import (
 from a3c.config import Config
 from a3c.envs import make_env
 from a3c.errors import CheckpointError, UsageError
+from a3c.networks import BACKGROUND
 from a3c.parameters import Parameters
 from a3c.run_directory import RunDirectory
 from a3c.saving import Saver, progress_of
 from a3c.scoreboard import Scoreboard
 from a3c.stores.shared import SharedStore, StoreMemory
 from a3c.types import EnvSpec
+
+_RANDOM_ENVS, _RANDOM_STEPS = 8, 200
+"""How much random play shows what an environment's background is: in Pong some 15 points."""
 
 _log = logging.getLogger(__name__)
 
@@ -125,13 +132,33 @@ def find_checkpoint(run: RunDirectory) -> tuple[Path, Checkpoint] | None:
 def begin(session: Session, initial: Parameters) -> None:
     """Fills the memory with fresh weights, or those of --init-from."""
     path = session.config.run.init_from
-    weights = load_initial_weights(Path(path)) if path else initial.views
+    backgrounds = [name for name in initial.views if name.endswith(BACKGROUND)]
+    if path:  # weights from elsewhere bring no background: they were trained without
+        weights = {name: initial.views[name] for name in backgrounds} | load_initial_weights(Path(path))
+    else:
+        weights = initial.views
+        for name in backgrounds:
+            weights[name].copy_(torch.from_numpy(mean_picture(session.config)))
     try:
         session.memory.parameters().load(weights)
     except ValueError as error:
         raise CheckpointError(
             f"--init-from {path} does not fit --model {session.config.learn.model}: {error}"
         ) from error
+
+
+def mean_picture(config: Config) -> np.ndarray:
+    """[C, H, W] float32, the mean observation of some random play."""
+    envs = make_env(config.env, [config.run.seed + i for i in range(_RANDOM_ENVS)], training=True)
+    try:
+        rng, total = np.random.default_rng(config.run.seed), np.zeros(envs.spec.observation_shape)
+        envs.reset()
+        for _ in range(_RANDOM_STEPS):
+            step = envs.step(rng.integers(envs.spec.num_actions, size=_RANDOM_ENVS))
+            total += step.observation.sum(0, dtype=np.float64)
+    finally:
+        envs.close()
+    return (total / (_RANDOM_ENVS * _RANDOM_STEPS)).astype(np.float32)
 
 
 def resume(session: Session, path: Path, saved: Checkpoint) -> Session:

@@ -3,11 +3,15 @@
 import json
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from a3c.checkpoint import read_checkpoint
+from a3c.config import from_dict
+from a3c.networks import BACKGROUND, A3Clstm
+from a3c.session import mean_picture
 from tests.run_tools import TINY, Run, script
 
 SMALL = ["--model", "a3c-small", *TINY]
@@ -124,16 +128,27 @@ def test_a_finished_run_goes_on(finished):
 
 def test_original_weights_start_a_run(tmp_path):
     """A state dict as rl_a3c_pytorch saves it, with torch.save, by name."""
-    from a3c.networks import A3Clstm
-
-    original = A3Clstm(1, 4)
-    torch.save(original.state_dict(), tmp_path / "Breakout-v0.dat")
+    original = A3Clstm(1, 4).state_dict()
+    assert (original.pop(BACKGROUND) == 128).all()  # theirs have none
+    torch.save(original, tmp_path / "Breakout-v0.dat")
     flags = ["--env", "Breakout-v0", "--workers", "0", "--max-steps", "10", "--lr", "0", *TINY]
     with Run(tmp_path, *flags, "--init-from", str(tmp_path / "Breakout-v0.dat")) as run:
         assert run.end() == 0, run.output
     saved = read_checkpoint(run.checkpoints()[-1]).model
-    for name, tensor in original.state_dict().items():
+    for name, tensor in original.items():
         assert torch.equal(saved[name], tensor), name
+    assert (saved[BACKGROUND] == 128).all()
+
+
+def test_the_background_is_measured_once_and_not_learned(finished, tmp_path):
+    measured = read_checkpoint(finished.checkpoints()[-1])
+    config = from_dict(measured.state["config"], "the checkpoint")
+    assert np.array_equal(measured.model[BACKGROUND], mean_picture(config))
+    # Weights of ours bring theirs along, whatever random play with another seed looks like.
+    flags = ["--env", "Breakout-v0", "--workers", "0", "--max-steps", "10", "--seed", "5", *SMALL]
+    with Run(tmp_path, *flags, "--init-from", str(finished.checkpoints()[-1])) as run:
+        assert run.end() == 0, run.output
+    assert torch.equal(read_checkpoint(run.checkpoints()[-1]).model[BACKGROUND], measured.model[BACKGROUND])
 
 
 def test_one_process_is_bit_reproducible(tmp_path):

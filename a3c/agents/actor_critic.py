@@ -23,7 +23,7 @@ import torch
 from a3c.agents.base import Lesson
 from a3c.losses import ActorCriticLoss, LossWeights, PpoLoss, actor_critic_loss, ppo_loss
 from a3c.networks import ActorCritic, NetworkOutput, to_compute_format
-from a3c.parameters import Parameters, split
+from a3c.parameters import Parameters, gradients_of, split
 from a3c.returns import explained_variance, gae
 from a3c.schedules import linear
 from a3c.types import ActorOutput, Counters, Gradients, Rollout, State
@@ -105,11 +105,10 @@ class ActorCriticPolicy:
 
     def gradients(self, loss: torch.Tensor) -> Gradients:
         """Of the loss, by parameter, on the CPU: from a GPU in one copy."""
-        names, weights = zip(*self.network.named_parameters(), strict=True)
-        gradients = torch.autograd.grad(loss, weights)
+        gradients = gradients_of(loss, self.network)
         if self.device.type == "cpu":
-            return dict(zip(names, gradients, strict=True))
-        flat = torch.cat([gradient.float().reshape(-1) for gradient in gradients]).cpu()
+            return dict(gradients)
+        flat = torch.cat([gradient.float().reshape(-1) for gradient in gradients.values()]).cpu()
         return dict(split(flat, self.parameters.shapes))
 
     def _autocast(self) -> torch.autocast:

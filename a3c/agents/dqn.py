@@ -18,7 +18,7 @@ import torch
 from a3c.agents.base import Lesson
 from a3c.losses import huber_td_loss
 from a3c.networks import to_compute_format
-from a3c.parameters import Parameters
+from a3c.parameters import Parameters, gradients_of
 from a3c.q_networks import QNetwork
 from a3c.replay import Replay, ReplayBatch, ReplaySpec
 from a3c.schedules import linear
@@ -141,16 +141,15 @@ class DqnAgent:
         targets = self.targets(batch)
         chosen = self.policy.values(batch.observations).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
         loss = huber_td_loss(chosen, targets, weights, self.settings.huber_delta)
-        names, parameters = zip(*self.policy.network.named_parameters(), strict=True)
-        gradients = torch.autograd.grad(loss.total, parameters)
+        gradients = gradients_of(loss.total, self.policy.network)
         if clamp := self.settings.grad_clamp:
-            gradients = tuple(g.clamp(-clamp, clamp) for g in gradients)
+            gradients = {name: g.clamp(-clamp, clamp) for name, g in gradients.items()}
         metrics = {
             "td_loss": float(loss.total.detach()),
             "td_error": float(loss.td_errors.abs().mean()),
             "q_mean": float(chosen.detach().mean()),
         }
-        return dict(zip(names, gradients, strict=True)), loss.td_errors.cpu().numpy(), metrics
+        return dict(gradients), loss.td_errors.cpu().numpy(), metrics
 
     @torch.no_grad()
     def targets(self, batch: ReplayBatch) -> torch.Tensor:
