@@ -216,7 +216,9 @@ def test_networks_of_pictures(model, shape):
 def test_planes_are_convolved_like_the_scaled_image(channels, size):
     conv = torch.nn.Conv2d(channels, 6, 8, stride=4).double()
     image = torch.randint(256, (2, channels, size, size), dtype=torch.uint8)
-    expected, found = conv(scale_image(image).double()), convolve_planes(conv, image)
+    background = torch.randint(256, (channels, size, size)).float()
+    expected = conv(scale_image(image, background).double())
+    found = convolve_planes(conv, image, background)
     torch.testing.assert_close(found, expected)
     gradients = [torch.autograd.grad(y.square().sum(), tuple(conv.parameters())) for y in (found, expected)]
     torch.testing.assert_close(*gradients)
