@@ -123,6 +123,8 @@ def classic_step(shared: A3Clstm, model: A3Clstm, moments: dict[str, Any], lr: f
         moments["step"] += 1
         t = float(moments["step"])
         for (name, weight), mine in zip(shared.named_parameters(), model.parameters(), strict=True):
+            if mine.grad is None:
+                continue  # the background is not learned
             first, second, largest = moments[name]
             first.mul_(0.9).add_(mine.grad, alpha=0.1)
             second.mul_(0.999).addcmul_(mine.grad, mine.grad, value=0.001)
