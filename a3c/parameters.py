@@ -58,10 +58,15 @@ class Parameters:
 
 
 def gradients_of(loss: torch.Tensor, module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Gradient of a loss, by parameter of a module; zeros for one that is not learned."""
+    """Gradient of a loss, by parameter of a module; zeros for one that is not learned. On the CPU: they come
+    from a GPU in one copy, as float32."""
     named = dict(module.named_parameters())
     found = iter(torch.autograd.grad(loss, [p for p in named.values() if p.requires_grad]))
-    return {name: next(found) if p.requires_grad else torch.zeros_like(p) for name, p in named.items()}
+    gradients = [next(found) if p.requires_grad else torch.zeros_like(p) for p in named.values()]
+    if loss.device.type == "cpu":
+        return dict(zip(named, gradients, strict=True))
+    flat = torch.cat([gradient.float().reshape(-1) for gradient in gradients]).cpu()
+    return split(flat, {name: tuple(p.shape) for name, p in named.items()})
 
 
 def split(flat: torch.Tensor, shapes: Shapes) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ A *step* is one agent decision in one environment; a *frame* is one emulator fra
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -133,7 +134,7 @@ class Rows:
     value: torch.Tensor  # [K]
 
 
-Gradients = dict[str, torch.Tensor | Rows]
+Gradients = Mapping[str, torch.Tensor | Rows]
 """Gradient of the loss by parameter name; the sign is that of descent (parameters move against it)."""
 
 

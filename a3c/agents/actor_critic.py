@@ -23,7 +23,7 @@ import torch
 from a3c.agents.base import Lesson
 from a3c.losses import ActorCriticLoss, LossWeights, PpoLoss, actor_critic_loss, ppo_loss
 from a3c.networks import ActorCritic, NetworkOutput, to_compute_format
-from a3c.parameters import Parameters, gradients_of, split
+from a3c.parameters import Parameters, gradients_of
 from a3c.returns import explained_variance, gae
 from a3c.schedules import linear
 from a3c.types import ActorOutput, Counters, Gradients, Rollout, State
@@ -102,14 +102,6 @@ class ActorCriticPolicy:
         with self._autocast():
             output: NetworkOutput = self.network(observation, state)
         return output
-
-    def gradients(self, loss: torch.Tensor) -> Gradients:
-        """Of the loss, by parameter, on the CPU: from a GPU in one copy."""
-        gradients = gradients_of(loss, self.network)
-        if self.device.type == "cpu":
-            return dict(gradients)
-        flat = torch.cat([gradient.float().reshape(-1) for gradient in gradients.values()]).cpu()
-        return dict(split(flat, self.parameters.shapes))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
@@ -243,7 +235,7 @@ class ActorCriticAgent(PolicyAgent):
             all_values = torch.cat([values, bootstrap.unsqueeze(0)])
             advantages, targets = gae(rewards, discounts, all_values, valid, self.gamma, self.tau)
         loss = actor_critic_loss(log_probs, entropies, values, advantages, targets, valid, self.weights)
-        gradients = self.policy.gradients(loss.total)
+        gradients = gradients_of(loss.total, self.policy.network)
         self._seen.clear()
         parts = (log_probs, values, advantages, targets)
         first = self._first_pass = FirstPass(*(part.detach()[valid] for part in parts))
@@ -271,7 +263,8 @@ class ActorCriticAgent(PolicyAgent):
             value_clip=0.0,
             weights=self.weights,
         )
-        return self.policy.gradients(loss.total), report(loss, values.detach(), first.targets)
+        gradients = gradients_of(loss.total, self.policy.network)
+        return gradients, report(loss, values.detach(), first.targets)
 
 
 def report(loss: ActorCriticLoss | PpoLoss, values: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:

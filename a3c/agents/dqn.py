@@ -149,7 +149,7 @@ class DqnAgent:
             "td_error": float(loss.td_errors.abs().mean()),
             "q_mean": float(chosen.detach().mean()),
         }
-        return dict(gradients), loss.td_errors.cpu().numpy(), metrics
+        return gradients, loss.td_errors.cpu().numpy(), metrics
 
     @torch.no_grad()
     def targets(self, batch: ReplayBatch) -> torch.Tensor:

@@ -12,6 +12,7 @@ import torch
 from a3c.agents.actor_critic import ActorCriticPolicy, PolicyAgent, judge
 from a3c.agents.base import Lesson
 from a3c.losses import LossWeights, ppo_loss
+from a3c.parameters import gradients_of
 from a3c.returns import explained_variance, gae
 from a3c.settings import PpoConfig
 from a3c.types import ActorOutput, Counters, Gradients, Rollout, State
@@ -132,7 +133,7 @@ class PpoAgent(PolicyAgent):
             value_clip=settings.value_clip,
             weights=self.weights,
         )
-        gradients = self.policy.gradients(loss.total)
+        gradients = gradients_of(loss.total, self.policy.network)
         reported = zip(self.metric_names, loss[1:], strict=False)
         metrics = {name: float(value.detach()) for name, value in reported}
         return gradients, metrics | {"explained_variance": explained}
