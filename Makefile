@@ -20,7 +20,7 @@ TMUX_SESSION := tmux -L a3c -f tmux.conf
 setup: $(STAMP)
 	@true
 
-$(STAMP): pyproject.toml constraints.txt a3c/pooling.c
+$(STAMP): pyproject.toml setup.py constraints.txt a3c/pooling.c
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or \
 		sys.exit("error: Python 3.11 or newer is needed; name one: make setup PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

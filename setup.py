@@ -6,6 +6,13 @@ setup(
     ext_modules=[
         # Plain C, loaded by a3c/pooling.py. Without a compiler the installation goes on, and PyTorch's own
         # kernels do the work.
-        Extension("a3c._pooling", ["a3c/pooling.c"], extra_compile_args=["-O3"], optional=True)
+        Extension(
+            f"a3c._pooling_{kind}",
+            ["a3c/pooling.c"],
+            define_macros=[(kind.upper(), "1")],
+            extra_compile_args=["-O3"],
+            optional=True,
+        )
+        for kind in ("bfloat16", "float32")
     ]
 )

@@ -1,8 +1,9 @@
-/* 2x2 max-pooling with stride 2, then ReLU, of bfloat16 images in channels_last order; see pooling.py.
+/* 2x2 max-pooling with stride 2, then ReLU, of images in channels_last order; see pooling.py. Compiled once for
+   bfloat16 and once, with FLOAT32 defined, for float32.
 
-   A bfloat16 is read as the 16-bit integer of the same bits: for numbers from 0 on both have the same order,
-   and numbers below 0 stay below it, where ReLU cuts them off. So all is whole-number work on rows of
-   channels, which compilers turn into vector instructions. */
+   A number is read as the integer of the same bits: for numbers from 0 on both have the same order, and
+   numbers below 0 stay below it, where ReLU cuts them off. So all is whole-number work on rows of channels,
+   which compilers turn into vector instructions. */
 
 #include <stdint.h>
 #include <string.h>
@@ -22,24 +23,32 @@
 #define INDEPENDENT
 #endif
 
-enum { NOT_ANY = 4, NOT_A_NUMBER = 0x7fff, INFINITE = 0x7f80 };
+#ifdef FLOAT32
+typedef int32_t bits;
+enum { NOT_A_NUMBER = 0x7fffffff, INFINITE = 0x7f800000 };
+#else
+typedef int16_t bits;
+enum { NOT_A_NUMBER = 0x7fff, INFINITE = 0x7f80 };
+#endif
+
+enum { NOT_ANY = 4 };
 
 /* NaN is above all: it must come out, not vanish. */
-static inline int16_t rank(int16_t bits) { return (bits & 0x7fff) > INFINITE ? NOT_A_NUMBER : bits; }
+static inline bits rank(bits number) { return (number & NOT_A_NUMBER) > INFINITE ? NOT_A_NUMBER : number; }
 
 /* x [n, height, width, c] gives y and from, both [n, height / 2, width / 2, c]: the result, and which of its
    four places each came from (in reading order, the first of equals; NOT_ANY where ReLU gave 0). */
 FOR_THIS_PROCESSOR
-void pool_relu(const int16_t *x, int16_t *y, uint8_t *from, int64_t n, int64_t height, int64_t width, int64_t c)
+void pool_relu(const bits *x, bits *y, uint8_t *from, int64_t n, int64_t height, int64_t width, int64_t c)
 {
     for (int64_t image = 0; image < n; image++)
         for (int64_t i = 0; i < height / 2; i++)
             for (int64_t j = 0; j < width / 2; j++) {
-                const int16_t *top = x + ((image * height + 2 * i) * width + 2 * j) * c;
-                const int16_t *low = top + width * c;
+                const bits *top = x + ((image * height + 2 * i) * width + 2 * j) * c;
+                const bits *low = top + width * c;
                 INDEPENDENT
                 for (int64_t k = 0; k < c; k++) {
-                    int16_t best = 0, place = NOT_ANY, v;
+                    bits best = 0, place = NOT_ANY, v;
                     v = rank(top[k]);
                     if (v > best) best = v, place = 0;
                     v = rank(top[c + k]);
@@ -58,16 +67,16 @@ void pool_relu(const int16_t *x, int16_t *y, uint8_t *from, int64_t n, int64_t h
 
 /* The gradient of y becomes that of x; every cell of x is written. */
 FOR_THIS_PROCESSOR
-void pool_relu_backward(const int16_t *y, const uint8_t *from, int16_t *x, int64_t n, int64_t height,
+void pool_relu_backward(const bits *y, const uint8_t *from, bits *x, int64_t n, int64_t height,
                         int64_t width, int64_t c)
 {
     for (int64_t image = 0; image < n; image++) {
         for (int64_t i = 0; i < height / 2; i++) {
-            int16_t *top = x + (image * height + 2 * i) * width * c, *low = top + width * c;
+            bits *top = x + (image * height + 2 * i) * width * c, *low = top + width * c;
             for (int64_t j = 0; j < width / 2; j++) {
                 INDEPENDENT
                 for (int64_t k = 0; k < c; k++) {
-                    int16_t gradient = y[k], place = from[k]; /* `& -1` keeps it, `& -0` gives 0 */
+                    bits gradient = y[k], place = from[k]; /* `& -1` keeps it, `& -0` gives 0 */
                     top[k] = gradient & -(place == 0);
                     top[c + k] = gradient & -(place == 1);
                     low[k] = gradient & -(place == 2);

@@ -2,7 +2,7 @@
 
 PyTorch's `max_pool2d` keeps its input and 8-byte indices, 8 to 12 times the size of the result, and on a CPU
 takes longer than the convolution before it. The loops are in pooling.c, which is compiled when the package is
-installed; without a compiler, on a GPU and in float32, PyTorch does the same, to the bit.
+installed; without a compiler and on a GPU, PyTorch does the same, to the bit.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch.nn.functional as F
 LAST = torch.channels_last
 
 
-def _load() -> ctypes.CDLL | None:
-    """The compiled loops; None where there are none, or none that fit this machine."""
-    spec = find_spec("a3c._pooling")
+def _load(kind: str) -> ctypes.CDLL | None:
+    """The compiled loops for one kind of number; None where there are none, or none that fit this machine."""
+    spec = find_spec(f"a3c._pooling_{kind}")
     if spec is None or spec.origin is None:
         return None
     try:
@@ -31,22 +31,22 @@ def _load() -> ctypes.CDLL | None:
     return library
 
 
-_library = _load()
+_libraries = {torch.bfloat16: _load("bfloat16"), torch.float32: _load("float32")}
 
-COMPILED = _library is not None
+COMPILED = None not in _libraries.values()
 """Whether pooling.c was compiled with this installation."""
 
 
 def pool_and_relu(x: torch.Tensor) -> torch.Tensor:
     """ReLU of 2x2 max-pooling, [B, C, H, W] to [B, C, H // 2, W // 2]."""
-    fits = x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.is_contiguous(memory_format=LAST)
+    fits = x.dtype in _libraries and x.device.type == "cpu" and x.is_contiguous(memory_format=LAST)
     function: Any = _Compiled if COMPILED and fits else _Plain
     result: torch.Tensor = function.apply(x)
     return result
 
 
 class _Compiled(torch.autograd.Function):
-    """For bfloat16 in channels_last order on the CPU."""
+    """For images in channels_last order on the CPU."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
@@ -54,22 +54,27 @@ class _Compiled(torch.autograd.Function):
         shape = (batch, channels, height // 2, width // 2)
         y = torch.empty(shape, dtype=x.dtype, memory_format=LAST)
         origin = torch.empty(shape, dtype=torch.uint8, memory_format=LAST)
-        _run("pool_relu", x, y, origin, x.shape)
+        library: Any = _libraries[x.dtype]
+        library.pool_relu(x.data_ptr(), y.data_ptr(), origin.data_ptr(), *_sizes(x.shape))
         ctx.save_for_backward(origin)
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         (origin,) = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=LAST)
         result = torch.empty(ctx.shape, dtype=gradient.dtype, memory_format=LAST)
-        _run("pool_relu_backward", gradient.contiguous(memory_format=LAST), origin, result, ctx.shape)
+        library: Any = _libraries[gradient.dtype]
+        library.pool_relu_backward(
+            gradient.data_ptr(), origin.data_ptr(), result.data_ptr(), *_sizes(ctx.shape)
+        )
         return result
 
 
-def _run(name: str, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, shape: torch.Size) -> None:
-    """A compiled loop on three tensors; `shape` [B, C, H, W] is that of the image before pooling."""
+def _sizes(shape: torch.Size) -> tuple[int, int, int, int]:
+    """What the loops want to know of an image [B, C, H, W] before pooling."""
     batch, channels, height, width = shape
-    getattr(_library, name)(a.data_ptr(), b.data_ptr(), c.data_ptr(), batch, height, width, channels)
+    return batch, height, width, channels
 
 
 class _Plain(torch.autograd.Function):
