@@ -126,9 +126,11 @@ def test_f31_nonfinite_numbers_never_reach_the_weights(tmp_path, mode):
 
 
 def test_f14_a_second_signal_forces(tmp_path):
-    flags = ["--env", "fault_env:Fault-v0", "--env-kwargs", "mode=hang", "at=500", "--workers", "1", *TINY]
-    with Run(tmp_path, *flags, "--grace", "60") as run:  # whose worker does not leave
-        run.training()
+    hangs = tmp_path / "hangs"
+    kwargs = ["mode=hang", "at=500", f"tally={hangs}"]
+    flags = ["--env", "fault_env:Fault-v0", "--env-kwargs", *kwargs, "--workers", "1", *TINY]
+    with Run(tmp_path, *flags, "--grace", "60") as run:
+        wait_for(hangs.exists, what="a worker that does not leave")
         family = run.family()
         run.signal(signal.SIGINT)
         run.wait_until(lambda s: s["state"] == "stopping", 10)
