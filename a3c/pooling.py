@@ -54,27 +54,23 @@ class _Compiled(torch.autograd.Function):
         shape = (batch, channels, height // 2, width // 2)
         y = torch.empty(shape, dtype=x.dtype, memory_format=LAST)
         origin = torch.empty(shape, dtype=torch.uint8, memory_format=LAST)
-        library: Any = _libraries[x.dtype]
-        library.pool_relu(x.data_ptr(), y.data_ptr(), origin.data_ptr(), *_sizes(x.shape))
+        _run("pool_relu", x, y, origin, x.shape)
         ctx.save_for_backward(origin)
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         (origin,) = ctx.saved_tensors
-        gradient = gradient.contiguous(memory_format=LAST)
         result = torch.empty(ctx.shape, dtype=gradient.dtype, memory_format=LAST)
-        library: Any = _libraries[gradient.dtype]
-        library.pool_relu_backward(
-            gradient.data_ptr(), origin.data_ptr(), result.data_ptr(), *_sizes(ctx.shape)
-        )
+        _run("pool_relu_backward", gradient.contiguous(memory_format=LAST), origin, result, ctx.shape)
         return result
 
 
-def _sizes(shape: torch.Size) -> tuple[int, int, int, int]:
-    """What the loops want to know of an image [B, C, H, W] before pooling."""
+def _run(name: str, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, shape: torch.Size) -> None:
+    """A compiled loop on three tensors; `shape` [B, C, H, W] is that of the image before pooling."""
     batch, channels, height, width = shape
-    return batch, height, width, channels
+    function = getattr(_libraries[a.dtype], name)
+    function(a.data_ptr(), b.data_ptr(), c.data_ptr(), batch, height, width, channels)
 
 
 class _Plain(torch.autograd.Function):
