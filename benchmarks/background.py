@@ -12,7 +12,6 @@ returns the value explains after each pass. Writes benchmarks/results/background
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ import torch
 
 from a3c.config import Config, resolve
 from a3c.envs import make_env
-from a3c.networks import ActorCritic, make_network
+from a3c.networks import BACKGROUND, ActorCritic, make_network
 from a3c.returns import explained_variance
 from a3c.session import mean_picture
 from benchmarks.common import keep, machine, table
@@ -96,7 +95,7 @@ def measure(game: str, options: argparse.Namespace) -> list[dict[str, Any]]:
         torch.manual_seed(options.seed)
         network = make_network(options.model, shape, 6)
         if name != "grey":
-            network.get_parameter("background").data.copy_(torch.from_numpy(mean_picture(config)))
+            network.get_parameter(BACKGROUND).data.copy_(torch.from_numpy(mean_picture(config)))
         share = differing(network, seen)
         explained = fit(network, seen, options.passes, options.lr)
         rows.append({"game": game, "background": name, "differing": share, "explained": explained})
@@ -104,7 +103,7 @@ def measure(game: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -114,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--passes", type=int, default=4)
     parser.add_argument("--lr", type=float, default=6e-4)
     parser.add_argument("--seed", type=int, default=1, help="of the weights")
-    options = parser.parse_args(argv)
+    options = parser.parse_args()
     torch.set_num_threads(1)
     where, rows = machine(), [row for game in options.games for row in measure(game, options)]
     head = ["game", "background", "differing", *(f"pass {n + 1}" for n in range(options.passes))]

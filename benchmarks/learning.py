@@ -111,7 +111,7 @@ def report(runs: list[dict[str, Any]], options: argparse.Namespace) -> None:
         result["median_s"] = median_s if median_s < float("inf") else None
         print(f"median: {result['median_s']} s")
     rows = [[r["seed"], r["wall_s"] or "-", r["env_steps"] or "-",
-             *(f"{point[key]:.1f}" for key in ("mean", "std", "recheck_mean"))]
+             *(f"{point[key]:.1f}" if key in point else "-" for key in ("mean", "std", "recheck_mean"))]
             for r in runs for point in r["checkpoints"][-1:]]  # fmt: skip
     print(table([["seed", "seconds", "steps", "mean", "deviation", "other games"], *rows]))
     print(f"kept in {keep(f'learning-{options.name}', result)}", flush=True)
