@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 
 from a3c.pooling import COMPILED
 
@@ -26,7 +27,7 @@ _PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "opencv-python")
 
 
 def machine() -> dict[str, Any]:
-    """The processor, its cores, the versions, and how busy the machine was with other work."""
+    """The processor and what it can do, the versions, and how busy the machine was with other work."""
     model = ""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -34,6 +35,7 @@ def machine() -> dict[str, Any]:
         model = lines[0].partition(":")[2].strip() if lines else ""
     return {
         "cpu": model or platform.processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "compiled_pooling": COMPILED,
