@@ -8,8 +8,8 @@ For each seed, one after the other: trains with run.py without evaluations, with
 checkpoints, oldest first. The time to the score is the wall time since the run's start at which the first
 checkpoint was written whose mean reaches it, and whose mean over as many games with other seeds does too.
 Without `--score` only the last weights play. All seeds are reported, also those that did not get there.
-Writes learning-NAME.json and .csv to benchmarks/results/ after every seed; with `--add` the seeds that
-the file holds already stay in it. `--runs DIR` keeps the run directories.
+Writes learning-NAME.json and .csv to benchmarks/results/ after every seed. `--runs DIR` keeps the run
+directories, DIR/NAME-SEED; one that is there already is not trained again, only judged.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ FIRST_SEED, OTHER_SEED = 10_000, 20_000
 
 
 def train(run_dir: Path, seed: int, options: argparse.Namespace) -> list[Any]:
-    """Trains to the end; returns the rows of its metrics."""
+    """Trains to the end, unless that was done before; returns the rows of its metrics."""
     flags = ["--run-dir", str(run_dir), "--seed", str(seed), "--eval-every", "0"]
     flags += ["--max-time", options.max_time]
     flags += ["--checkpoint-every", options.checkpoint_every, "--keep-checkpoints", "1000"]
-    subprocess.run(
-        [sys.executable, str(ROOT / "run.py"), *flags, *options.flags], check=True, stdout=subprocess.DEVNULL
-    )
+    command = [sys.executable, str(ROOT / "run.py"), *flags, *options.flags]
+    if not run_dir.exists():
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -138,13 +138,11 @@ def main() -> None:
     parser.add_argument("--games", type=int, default=30)
     parser.add_argument("--max-time", default="12m")
     parser.add_argument("--checkpoint-every", default="15s")
-    parser.add_argument("--add", action="store_true", help="to the seeds that the result file holds already")
     parser.add_argument("--runs", type=Path, help="folder to keep the run directories in")
     parser.add_argument("flags", nargs="*", help="after --: flags for run.py")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    path = RESULTS / f"learning-{options.name}.json"
-    runs = json.loads(path.read_text())["runs"] if options.add else []
+    runs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in options.seeds:
             runs.append(learn(seed, options.runs or Path(folder), options))
