@@ -140,7 +140,7 @@ def begin(session: Session, initial: Parameters) -> None:
         for name in backgrounds:
             weights[name].copy_(torch.from_numpy(mean_picture(session.config)))
     try:
-        session.memory.parameters().load(weights)
+        session.memory.begin(weights)
     except ValueError as error:
         raise CheckpointError(
             f"--init-from {path} does not fit --model {session.config.learn.model}: {error}"

@@ -243,6 +243,10 @@ class OptimConfig:
     max_lag: int = setting(
         0, "refuse a gradient older than this many updates, 0 for no limit", low=0, unit="updates"
     )
+    average_updates: int = setting(
+        0, "play and keep the average of the weights over about this many updates, 0: the newest",
+        low=0, unit="updates", algos=tuple(MODELS_OF),
+    )
     locked: bool = setting(
         False, "take turns when updating the shared model, instead of lock-free (Hogwild)",
         flag="locked-updates",

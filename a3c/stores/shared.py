@@ -14,7 +14,7 @@ import contextlib
 import fcntl
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,13 +22,16 @@ import torch
 
 from a3c.errors import StorageError
 from a3c.optim import make_optimizer
-from a3c.parameters import Parameters, Shapes, differences
+from a3c.parameters import Parameters, Shapes
 from a3c.schedules import learning_rate
 from a3c.scoreboard import Scoreboard
 from a3c.settings import OptimConfig
 from a3c.types import Counters, Gradients, PushResult, Rows
 
 Snapshot = dict[str, dict[str, torch.Tensor]]
+
+WEIGHTS = "weights"
+"""Key of the weights that learn, in a snapshot whose model is their average."""
 
 
 @dataclass
@@ -38,18 +41,19 @@ class StoreMemory:
     shapes: Shapes
     weights: torch.Tensor  # [N] float32
     optimizer: dict[str, torch.Tensor]  # [N] each
+    average: torch.Tensor | None  # [N], of the weights; None where they are played as they are
 
     @classmethod
     def allocate(cls, shapes: Shapes, optim: OptimConfig) -> StoreMemory:
         """Zeros in private memory."""
         weights = Parameters(shapes).flat
         state = make_optimizer(optim.optimizer, weights.numel(), optim.epsilon, optim.amsgrad).state
-        return cls(dict(shapes), weights, state)
+        return cls(dict(shapes), weights, state, weights.clone() if optim.average_updates else None)
 
     def share(self) -> StoreMemory:
         """Moves the tensors into shared memory. Raises StorageError when it is full."""
         try:
-            for tensor in (self.weights, *self.optimizer.values()):
+            for tensor in self._tensors():
                 tensor.share_memory_()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             raise StorageError(
@@ -60,29 +64,47 @@ class StoreMemory:
     @property
     def size_bytes(self) -> int:
         """Of all tensors together."""
-        return sum(tensor.nbytes for tensor in (self.weights, *self.optimizer.values()))
+        return sum(tensor.nbytes for tensor in self._tensors())
+
+    def _tensors(self) -> list[torch.Tensor]:
+        average = [] if self.average is None else [self.average]
+        return [self.weights, *self.optimizer.values(), *average]
 
     def parameters(self) -> Parameters:
         """The weights by name."""
         return Parameters(self.shapes, self.weights)
 
+    def begin(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Takes weights to start from. Raises ValueError when names or shapes differ."""
+        self.parameters().load(weights)
+        if self.average is not None:
+            self.average.copy_(self.weights)
+
     def snapshot(self) -> Snapshot:
-        """A private copy, while others may be writing."""
-        state = {key: Parameters(self.shapes, t.clone()) for key, t in self.optimizer.items()}
-        flat = {f"{key}.{name}": view for key, p in state.items() for name, view in p.views.items()}
-        return {"model": dict(self.parameters().clone().views), "optimizer": flat}
+        """A private copy, while others may be writing. Its model is what plays; where that is the average,
+        the weights themselves are with the optimizer's state."""
+        played, state = self.weights, dict(self.optimizer)
+        if self.average is not None:
+            played, state[WEIGHTS] = self.average, self.weights
+        copies = {key: Parameters(self.shapes, t).clone() for key, t in state.items()}
+        flat = {f"{key}.{name}": view for key, p in copies.items() for name, view in p.views.items()}
+        return {"model": Parameters(self.shapes, played).clone().views, "optimizer": flat}
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Takes a snapshot back. Raises ValueError when names or shapes differ."""
-        self.parameters().load(snapshot["model"])
-        found = {name: tuple(t.shape) for name, t in snapshot["optimizer"].items()}
-        wanted = {f"{key}.{name}": shape for key in self.optimizer for name, shape in self.shapes.items()}
-        if differing := differences(wanted, found):
-            raise ValueError("; ".join(differing))
+        """Takes a snapshot back, also one without the average where there is one now, or the other way
+        round. Raises ValueError when names or shapes differ."""
+        found: dict[str, dict[str, torch.Tensor]] = {}
+        for name, tensor in snapshot["optimizer"].items():
+            key, _, name = name.partition(".")
+            found.setdefault(key, {})[name] = tensor
+        weights = found.pop(WEIGHTS, snapshot["model"])
+        if found.keys() != self.optimizer.keys():
+            raise ValueError(f"it has {', '.join(found) or 'nothing'}, not {', '.join(self.optimizer)}")
+        self.parameters().load(weights)
+        if self.average is not None:
+            Parameters(self.shapes, self.average).load(snapshot["model"])
         for key, tensor in self.optimizer.items():
-            Parameters(self.shapes, tensor).load(
-                {name: snapshot["optimizer"][f"{key}.{name}"] for name in self.shapes}
-            )
+            Parameters(self.shapes, tensor).load(found[key])
 
 
 class SharedStore:
@@ -156,6 +178,8 @@ class SharedStore:
         with self._turn():
             updates = self._board.total("updates")
             self._optimizer.step(self.parameters.flat, flat, self.learning_rate(), updates + 1)
+            if (average := self._memory.average) is not None:
+                average.lerp_(self.parameters.flat, 1 / min(updates + 1, self._optim.average_updates))
             return self._count(norm, updates - version)
 
     def _apply_rows(self, rows: dict[str, Rows], norm: float, version: int) -> PushResult:

@@ -124,6 +124,64 @@ def test_snapshot_and_restore(make_store):
         store.restore({**snapshot, "model": {"bias": torch.zeros(4)}})
 
 
+def averaged(updates):
+    return OptimConfig(optimizer="sgd", lr=0.5, max_grad_norm=0.0, average_updates=updates)
+
+
+def test_the_average_is_played_and_the_weights_go_on_learning(make_store):
+    store, _ = make_store(averaged(2))
+    for expected_weights, expected_average in ((-0.5, -0.5), (-1.0, -0.75), (-1.5, -1.125)):
+        store.push(ones(), 0)
+        assert store.parameters.flat.eq(expected_weights).all()
+        snapshot = store.snapshot()
+        assert snapshot["model"]["weight"].eq(expected_average).all()
+        assert snapshot["optimizer"]["weights.bias"].eq(expected_weights).all()
+    mine = Parameters(SHAPES)
+    store.pull(mine)
+    assert mine.flat.eq(-1.5).all()
+
+
+def test_before_the_first_update_the_average_is_what_the_run_began_with(make_store):
+    store, _ = make_store(averaged(100))
+    store._memory.begin(ones(3.0))
+    assert store.snapshot()["model"]["bias"].eq(3.0).all()
+    store.push(ones(), 0)
+    assert store.snapshot()["model"]["bias"].eq(2.5).all()  # and the first update replaces it
+
+
+def test_average_and_weights_are_restored_each(make_store):
+    store, _ = make_store(averaged(2))
+    for _ in range(3):
+        store.push(ones(), 0)
+    snapshot = store.snapshot()
+    store.push(ones(), 0)
+    store.restore(snapshot)
+    assert store.parameters.flat.eq(-1.5).all()
+    after = store.snapshot()
+    for part in ("model", "optimizer"):
+        assert all(torch.equal(after[part][name], t) for name, t in snapshot[part].items())
+
+
+@pytest.mark.parametrize(("before", "now"), [(2, 0), (0, 2)])
+def test_a_run_may_begin_or_end_to_average(make_store, before, now):
+    store, _ = make_store(averaged(before))
+    for _ in range(3):
+        store.push(ones(), 0)
+    other, _ = make_store(averaged(now))
+    other.restore(store.snapshot())
+    assert other.parameters.flat.eq(-1.5).all()
+    assert other.snapshot()["model"]["bias"].eq(-1.5).all()
+
+
+def test_state_of_another_optimizer_is_refused(make_store):
+    store, _ = make_store(OptimConfig(amsgrad=False))
+    other, _ = make_store(OptimConfig())
+    store.push(ones(), 0)
+    with pytest.raises(ValueError, match=r"it has exp_avg, exp_avg_sq, not .*max_exp_avg_sq"):
+        other.restore(store.snapshot())
+    assert other.parameters.flat.eq(0).all()
+
+
 # Two real processes push known gradients -----------------------------------------------------------
 
 PUSHES = 1500
