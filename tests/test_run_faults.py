@@ -172,8 +172,8 @@ def test_f33_a_second_start_on_one_directory_is_refused(tmp_path):
 
 
 def test_resume_continues_exactly_where_the_checkpoint_was(tmp_path):
-    """Kill, resume with a learning rate of 0: weights, moments, counters and record are those saved."""
-    with Run(tmp_path, *CARTPOLE) as run:
+    """Kill, resume for no step: average, weights, moments, counters and record are those saved."""
+    with Run(tmp_path, *CARTPOLE, "--average-updates", "50") as run:
         wait_for(lambda: len(run.checkpoints()) >= 2 and run.checkpoints("best"), what="checkpoints")
         run.signal(signal.SIGKILL)
         run.end()
@@ -186,6 +186,7 @@ def test_resume_continues_exactly_where_the_checkpoint_was(tmp_path):
         before, after = getattr(saved, part), getattr(same, part)
         assert set(before) == set(after)
         assert all(torch.equal(before[name], after[name]) for name in before)
+    assert any(not torch.equal(saved.optimizer[f"weights.{name}"], t) for name, t in saved.model.items())
     assert same.state["counters"] == saved.state["counters"]
     assert same.state["elapsed_s"] > saved.state["elapsed_s"]
     assert same.state["resumes"] == 1
