@@ -56,7 +56,7 @@ def main() -> None:
         for points in drawn.values():
             smooth = moving_average(points[:, 1], np.ones(len(points)), options.window)
             axes.plot(points[:, 0] / scale, smooth, color=colour, linewidth=2)
-        axes.plot([], [], color=colour, label=f"{name}, seeds {', '.join(map(str, drawn))}")
+        axes.plot([], [], color=colour, label=f"{name}: {', '.join(map(str, drawn))}")
     axes.set_title(options.title, fontsize=20)
     axes.set_xlabel(label, fontsize=18)
     axes.set_ylabel("return of training games", fontsize=18)
@@ -64,7 +64,7 @@ def main() -> None:
     if options.x == "steps":
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=15)
+    axes.legend(fontsize=15, title="seeds", title_fontsize=15)
     figure.savefig(options.out, dpi=120)
 
 

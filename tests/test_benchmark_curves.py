@@ -29,4 +29,4 @@ def test_draws_the_seeds_asked_for(result, tmp_path, monkeypatch):
     out = tmp_path / "out.svg"
     monkeypatch.setattr(sys, "argv", ["curves", str(out), f"before={result}", "--x", "time", "--seeds", "2"])
     curves.main()
-    assert "<!-- before, seeds 2 -->" in out.read_text()
+    assert "<!-- before: 2 -->" in out.read_text()
