@@ -212,9 +212,12 @@ def test_a_new_transition_is_as_likely_as_the_likeliest():
     assert (abs(counts - 1000) < 200).all()
 
 
+PRIORITIES = st.floats(0, 1e6, allow_subnormal=False)  # half of the smallest subnormal number is 0
+
+
 @given(
     size=st.integers(1, 40),
-    updates=st.lists(st.tuples(st.integers(0, 39), st.floats(0, 1e6)), min_size=1, max_size=60),
+    updates=st.lists(st.tuples(st.integers(0, 39), PRIORITIES), min_size=1, max_size=60),
 )
 def test_sum_tree_finds_what_a_running_sum_does(size, updates):
     tree, numbers = SumTree(size), np.zeros(size)

@@ -97,4 +97,7 @@ def test_a_window_keeps_its_last_words(checkout: Path, tmux: Tmux, wait_until: C
     def shown() -> str:
         return tmux("capture-pane", "-p", "-t", "a3c:trainer")
 
-    wait_until(lambda: "nothing works" in shown() and "dead" in shown(), 30, "the message and the end")
+    try:
+        wait_until(lambda: "nothing works" in shown() and "dead" in shown(), 30, "the message and the end")
+    except AssertionError as error:
+        pytest.fail(f"{error}; the window shows {shown()!r}")
