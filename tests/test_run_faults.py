@@ -11,6 +11,7 @@ from a3c.checkpoint import read_checkpoint
 from tests.run_tools import TINY, Run, gone, wait_for
 
 CARTPOLE = ["--env", "CartPole-v1", "--workers", "2", "--checkpoint-every", "1", "--eval-every", "1", *TINY]
+ONE_WORKER = ["--workers", "1"]  # leaves the evaluator a core, where there are two: it yields to workers
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -41,7 +42,7 @@ def test_f13_ctrl_c_reaches_every_process_of_the_terminal(tmp_path):
 
 def test_f17_killed_main_leaves_nothing_and_the_run_goes_on(tmp_path):
     before = set(Path("/dev/shm").iterdir())
-    with Run(tmp_path, *CARTPOLE) as run:
+    with Run(tmp_path, *CARTPOLE, *ONE_WORKER) as run:
         run.training()
         wait_for(run.checkpoints, what="a checkpoint")
         family = run.family()
@@ -173,7 +174,7 @@ def test_f33_a_second_start_on_one_directory_is_refused(tmp_path):
 
 def test_resume_continues_exactly_where_the_checkpoint_was(tmp_path):
     """Kill, resume for no step: average, weights, moments, counters and record are those saved."""
-    with Run(tmp_path, *CARTPOLE, "--average-updates", "50") as run:
+    with Run(tmp_path, *CARTPOLE, *ONE_WORKER, "--average-updates", "50") as run:
         wait_for(lambda: len(run.checkpoints()) >= 2 and run.checkpoints("best"), what="checkpoints")
         run.signal(signal.SIGKILL)
         run.end()
