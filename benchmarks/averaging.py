@@ -16,12 +16,10 @@ from pathlib import Path
 import torch
 
 from a3c.checkpoint import entries
-from a3c.envs import make_env
 from a3c.stores.shared import WEIGHTS
 from a3c.values import parse_count
 from benchmarks.common import keep, machine, table
-from benchmarks.learning import FIRST_SEED
-from evaluators.episodes import evaluate
+from benchmarks.learning import FIRST_SEED, play
 from evaluators.trained import find_trained, rebuild
 
 
@@ -34,8 +32,7 @@ def scores(path: Path, games: int, averaged: bool) -> list[float]:
         names = agent.policy.parameters.shapes
         agent.policy.parameters.load({name: saved[f"{WEIGHTS}.{name}"] for name in names})
         agent.policy.refresh()
-    seeds = tuple(range(FIRST_SEED, FIRST_SEED + games))
-    return evaluate(agent.policy, make_env(agent.config.env, seeds, training=False), seeds).scores
+    return play(agent, FIRST_SEED, games)
 
 
 def main() -> None:
@@ -51,11 +48,10 @@ def main() -> None:
     rows = []
     for run in options.runs:
         for entry in [e for e in entries(run) if e.step >= options.first][:: options.every]:
-            found = {
-                name: scores(entry.path, options.games, averaged)
+            means = {
+                name: statistics.fmean(scores(entry.path, options.games, averaged))
                 for name, averaged in (("average", True), ("weights", False))
             }
-            means = {name: statistics.fmean(games) for name, games in found.items()}
             rows.append({"run": run.name, "env_steps": entry.step, **means})
             print(rows[-1], flush=True)
     print(table([list(rows[0]), *(list(row.values()) for row in rows)]))

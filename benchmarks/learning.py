@@ -30,7 +30,7 @@ from a3c.checkpoint import entries
 from a3c.envs import make_env
 from benchmarks.common import RESULTS, ROOT, keep, machine, table
 from evaluators.episodes import evaluate
-from evaluators.trained import find_trained, rebuild
+from evaluators.trained import Rebuilt, find_trained, rebuild
 
 FIRST_SEED, OTHER_SEED = 10_000, 20_000
 
@@ -48,8 +48,12 @@ def train(run_dir: Path, seed: int, options: argparse.Namespace) -> list[Any]:
 
 def score(path: Path, first_seed: int, games: int) -> list[float]:
     """Scores of whole games played with a checkpoint."""
+    return play(rebuild(find_trained(str(path)), "", first_seed, "cpu", greedy=False), first_seed, games)
+
+
+def play(agent: Rebuilt, first_seed: int, games: int) -> list[float]:
+    """Scores of whole games."""
     seeds = tuple(range(first_seed, first_seed + games))
-    agent = rebuild(find_trained(str(path)), "", first_seed, "cpu", greedy=False)
     envs = make_env(agent.config.env, seeds, training=False)
     return evaluate(agent.policy, envs, seeds).scores
 
