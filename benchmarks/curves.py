@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 
 from evaluators.curves import moving_average
+from evaluators.drawing import colours, label_axes
 
-COLOURS = ("#1f6fb4", "#d95f02", "#1b9e77", "#7b3fa0")
 AXES = {"steps": ("env_steps", 1.0, "environment steps"), "time": ("wall_s", 60.0, "minutes")}
 
 
@@ -47,7 +46,8 @@ def main() -> None:
     column, scale, label = AXES[options.x]
     figure = Figure(figsize=(10, 6), layout="constrained")
     axes = figure.add_subplot()
-    for colour, (name, _, file) in zip(COLOURS, (c.partition("=") for c in options.curves), strict=False):
+    for colour, curve in zip(colours(len(options.curves)), options.curves, strict=True):
+        name, _, file = curve.partition("=")
         drawn = {
             seed: points
             for seed, points in read(Path(file), column).items()
@@ -57,13 +57,7 @@ def main() -> None:
             smooth = moving_average(points[:, 1], np.ones(len(points)), options.window)
             axes.plot(points[:, 0] / scale, smooth, color=colour, linewidth=2)
         axes.plot([], [], color=colour, label=f"{name}: {', '.join(map(str, drawn))}")
-    axes.set_title(options.title, fontsize=20)
-    axes.set_xlabel(label, fontsize=18)
-    axes.set_ylabel("return of training games", fontsize=18)
-    axes.tick_params(labelsize=16)
-    if options.x == "steps":
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.grid(alpha=0.3)
+    label_axes(axes, options.title, label, "return of training games", options.x == "time")
     axes.legend(fontsize=15, title="seeds", title_fontsize=15)
     figure.savefig(options.out, dpi=120)
 

@@ -36,23 +36,30 @@ def draw(
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.add_subplot()
     unit = _time_unit(runs) if axis == "time" else (1.0, _LABELS[axis])
-    for colour, (label, group) in zip(_cycle(len(runs)), _groups(runs), strict=False):
+    for colour, (label, group) in zip(colours(len(runs)), _groups(runs), strict=False):
         _draw_group(axes, group, label, colour, axis, unit[0], window)
-    axes.set_title(", ".join(sorted({run.config.env.env for run in runs})), fontsize=_TITLE)
-    axes.set_xlabel(unit[1], fontsize=_LABEL)
-    axes.set_ylabel("score", fontsize=_LABEL)
-    axes.tick_params(labelsize=_TICK)
-    axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(EngFormatter(sep="") if axis != "time" else FuncFormatter(_short))
-    axes.grid(alpha=0.3)
-    axes.margins(x=0.02)
+    title = ", ".join(sorted({run.config.env.env for run in runs}))
+    label_axes(axes, title, unit[1], "score", axis == "time")
     far = _draw_references(axes, references)
     axes.legend(fontsize=_SMALL, framealpha=0.85, title=far or None, title_fontsize=_SMALL - 2)
     with storage_errors(f"write {path}"):
         figure.savefig(path, dpi=_DPI)
 
 
-def _cycle(number: int) -> list[str]:
+def label_axes(axes: Axes, title: str, x: str, y: str, time: bool) -> None:
+    """Words, ticks and grid; places on an axis of time are plain numbers, others end in k or M."""
+    axes.set_title(title, fontsize=_TITLE)
+    axes.set_xlabel(x, fontsize=_LABEL)
+    axes.set_ylabel(y, fontsize=_LABEL)
+    axes.tick_params(labelsize=_TICK)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(FuncFormatter(_short) if time else EngFormatter(sep=""))
+    axes.grid(alpha=0.3)
+    axes.margins(x=0.02)
+
+
+def colours(number: int) -> list[str]:
+    """As many colours, the first ones again where they are used up."""
     return [_COLOURS[i % len(_COLOURS)] for i in range(number)]
 
 
