@@ -94,8 +94,8 @@ class StoreMemory:
         """Takes a snapshot back, also one without the average where there is one now, or the other way
         round. Raises ValueError when names or shapes differ."""
         found: dict[str, dict[str, torch.Tensor]] = {}
-        for name, tensor in snapshot["optimizer"].items():
-            key, _, name = name.partition(".")
+        for full_name, tensor in snapshot["optimizer"].items():
+            key, _, name = full_name.partition(".")
             found.setdefault(key, {})[name] = tensor
         weights = found.pop(WEIGHTS, snapshot["model"])
         if found.keys() != self.optimizer.keys():

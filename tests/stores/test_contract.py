@@ -1,5 +1,7 @@
 """What every store promises, on private memory, on shared memory lock-free, and with a lock."""
 
+import dataclasses
+
 import pytest
 import torch
 import torch.multiprocessing as mp
@@ -125,7 +127,7 @@ def test_snapshot_and_restore(make_store):
 
 
 def averaged(updates):
-    return OptimConfig(optimizer="sgd", lr=0.5, max_grad_norm=0.0, average_updates=updates)
+    return dataclasses.replace(SGD, average_updates=updates)
 
 
 def test_the_average_is_played_and_the_weights_go_on_learning(make_store):
