@@ -63,7 +63,7 @@ def learning(game: str, wanted: float, options: argparse.Namespace) -> dict[str,
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(ROOT / "run.py"), "--run-dir", f"{folder}/run", "--env", game,
                    "--eval-every", "0", "--max-time", f"{options.minutes}m", "--tau", "0.95", "--lr", "5e-4",
-                   *on_gpu(options.workers, options)]  # fmt: skip
+                   "--max-grad-norm", "0.3", *on_gpu(options.workers, options)]  # fmt: skip
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         lines = Path(folder, "run", "metrics.jsonl").read_text().splitlines()
     rows = [row for row in map(json.loads, lines) if row["kind"] == "train"]
