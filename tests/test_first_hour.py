@@ -59,7 +59,7 @@ PLAN: dict[str, Run | Skip] = {
     "python run.py --env Breakout-v0 --workers 8 --gpu-ids 0 1": run(
         f"python run.py --env Breakout-v0 {ATARI}"  # no GPU is needed to run the tests
     ),
-    "python run.py --env Pong-v4 --workers 4 --max-time 8h": run(f"python run.py --env Pong-v4 {ATARI}"),
+    "python run.py --env Qbert-v4 --workers 4 --max-time 8h": run(f"python run.py --env Qbert-v4 {ATARI}"),
     "python run.py --env Breakout-v0 --load": run("python run.py --env Breakout-v0 --load --max-steps 300"),
     "python run.py --preset pong-fast": run(f"python run.py --preset pong-fast {TINY}"),
     "python run.py --preset taxi": run("python run.py --preset taxi"),
