@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -89,15 +91,43 @@ def test_f15_f38_trainer_status_and_tensorboard_in_one_session(
     wait_until(lambda: not board.is_running(), 10, "the end of TensorBoard")
 
 
-def test_a_window_keeps_its_last_words(checkout: Path, tmux: Tmux, wait_until: Callable[..., None]) -> None:
+@contextmanager
+def attached(checkout: Path) -> Iterator[int]:
+    """Somebody at a terminal, looking at the session; what is written to the descriptor is what they type."""
+    keyboard, terminal = pty.openpty()
+    environment = {key: value for key, value in os.environ.items() if key != "TMUX"}
+    environment |= {"TERM": "xterm", "TMUX_TMPDIR": str(checkout)}
+    client = subprocess.Popen(
+        ["tmux", "attach"],
+        env=environment, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+    )  # fmt: skip
+    os.close(terminal)
+    try:
+        yield keyboard
+    finally:
+        client.kill()
+        client.wait()
+        os.close(keyboard)
+
+
+def test_a_window_keeps_its_last_words_and_starts_again(
+    checkout: Path, tmux: Tmux, wait_until: Callable[..., None]
+) -> None:
     (checkout / "run.py").unlink()
     (checkout / "run.py").write_text("raise SystemExit('error: nothing works')")
     tmux("new-session", "-d")
 
-    def shown() -> str:
-        return tmux("capture-pane", "-p", "-t", "a3c:trainer")
+    def wait_for_the_end(words: str) -> None:
+        def shown() -> str:
+            return tmux("capture-pane", "-p", "-t", "a3c:trainer")
 
-    try:
-        wait_until(lambda: "nothing works" in shown() and "dead" in shown(), 30, "the message and the end")
-    except AssertionError as error:
-        pytest.fail(f"{error}; the window shows {shown()!r}")
+        try:
+            wait_until(lambda: words in shown() and "Pane is dead" in shown(), 30, f"{words!r} and the end")
+        except AssertionError as error:
+            pytest.fail(f"{error}; the window shows {shown()!r}")
+
+    with attached(checkout) as keyboard:
+        wait_for_the_end("nothing works")
+        (checkout / "run.py").write_text("raise SystemExit('error: still nothing')")
+        os.write(keyboard, b"\x02R")  # Ctrl-b R
+        wait_for_the_end("still nothing")
