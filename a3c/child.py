@@ -169,17 +169,18 @@ def _watch_parent() -> None:
 
 
 def _limit_threads() -> None:
-    """One thread for libraries that are imported already; `THREAD_LIMITS` holds for the others."""
+    """One thread for libraries that are imported already; `CHILD_ENVIRONMENT` holds for the others."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(1)
 
 
-THREAD_LIMITS = {
+CHILD_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "OPENCV_FOR_THREADS_NUM": "1",
+    "SDL_VIDEODRIVER": "dummy",  # pygame draws some games, and needs no display for it
 }
-"""Environment of a child, which libraries read when they are loaded."""
+"""What libraries read when a child loads them."""

@@ -34,6 +34,7 @@ def score(options: Options) -> None:
     """
     device = _device(options.gpu_id)
     _check_files(options)
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws some games, and needs no display for it
     torch.set_num_threads(1)  # the same scores whatever the number of cores, and no fight with a training
     trained = find_trained(options.checkpoint, options.run_dir, options.env)
     agent = rebuild(trained, options.env, options.seed, device, options.greedy)
@@ -138,7 +139,6 @@ def _play_all(agent: Rebuilt, seeds: tuple[int, ...], options: Options, trained:
 
 def _screens(agent: Rebuilt, options: Options, trained: Trained) -> list[Screen]:
     """Where the games are shown: the window that was asked for, or a video for want of a display."""
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws some games, and needs no display for it
     fps, screens, video = picture_rate(agent.env), list[Screen](), options.video
     if options.render:
         obstacle = no_window_because()
