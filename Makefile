@@ -14,6 +14,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TMUX_SESSION := tmux -L a3c -f tmux.conf
+# Two tests at a time: much of a test is waiting for a process to start.
+PARALLEL := -n 2 --dist worksteal
 
 .PHONY: setup train test slow gpu chaos soak check tmux clean
 
@@ -31,7 +33,7 @@ train: setup
 	$(BIN)/python run.py $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 slow: setup
 	$(BIN)/python -m pytest -m slow $(ARGS)
@@ -48,7 +50,7 @@ soak: setup
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 tmux:
 	@$(TMUX_SESSION) has-session -t a3c 2>/dev/null || $(TMUX_SESSION) new-session -d
