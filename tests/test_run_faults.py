@@ -10,13 +10,13 @@ import torch
 from a3c.checkpoint import read_checkpoint
 from tests.run_tools import TINY, Run, gone, wait_for
 
-CARTPOLE = ["--env", "CartPole-v1", "--workers", "2", "--checkpoint-every", "1", "--eval-every", "1", *TINY]
-ONE_WORKER = ["--workers", "1"]  # leaves the evaluator a core, where there are two: it yields to workers
+CARTPOLE = ["--env", "CartPole-v1", "--workers", "1", "--checkpoint-every", "1", "--eval-every", "1", *TINY]
+TWO_WORKERS = ["--workers", "2"]  # on two cores they leave the evaluator none: it yields to workers
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_f12_f13_f15_a_signal_stops_gracefully(tmp_path, signum):
-    with Run(tmp_path, *CARTPOLE, *ONE_WORKER) as run:
+    with Run(tmp_path, *CARTPOLE) as run:
         run.training()
         family = run.family()
         assert len(family) >= 4
@@ -32,7 +32,7 @@ def test_f12_f13_f15_a_signal_stops_gracefully(tmp_path, signum):
 
 
 def test_f13_ctrl_c_reaches_every_process_of_the_terminal(tmp_path):
-    with Run(tmp_path, *CARTPOLE) as run:
+    with Run(tmp_path, *CARTPOLE, *TWO_WORKERS) as run:
         run.training()
         os.killpg(run.process.pid, signal.SIGINT)
         assert run.end(15) == 0, run.output
@@ -41,7 +41,7 @@ def test_f13_ctrl_c_reaches_every_process_of_the_terminal(tmp_path):
 
 
 def test_f17_killed_main_leaves_nothing_and_the_run_goes_on(tmp_path):
-    with Run(tmp_path, *CARTPOLE, *ONE_WORKER) as run:
+    with Run(tmp_path, *CARTPOLE) as run:
         run.training()
         wait_for(run.checkpoints, what="a checkpoint")
         family = run.family()
@@ -59,7 +59,7 @@ def test_f17_killed_main_leaves_nothing_and_the_run_goes_on(tmp_path):
 
 
 def test_f01_a_killed_worker_is_replaced_alone(tmp_path):
-    with Run(tmp_path, *CARTPOLE) as run:
+    with Run(tmp_path, *CARTPOLE, *TWO_WORKERS) as run:
         first = run.training()["workers"]
         os.kill(first[0]["pid"], signal.SIGKILL)
         after = run.wait_until(
@@ -142,7 +142,7 @@ def test_f14_a_second_signal_forces(tmp_path):
 
 def test_f14_a_stop_wakes_paused_processes(tmp_path):
     """They leave by themselves, long before the time for it is over."""
-    with Run(tmp_path, *CARTPOLE, *ONE_WORKER, "--grace", "60") as run:
+    with Run(tmp_path, *CARTPOLE, "--grace", "60") as run:
         status = run.training()
         for pid in (status["workers"][0]["pid"], status["evaluator"]["pid"]):
             os.kill(pid, signal.SIGSTOP)
@@ -153,7 +153,7 @@ def test_f14_a_stop_wakes_paused_processes(tmp_path):
 
 
 def test_f19_a_killed_evaluator_is_replaced_and_training_goes_on(tmp_path):
-    with Run(tmp_path, *CARTPOLE, *ONE_WORKER) as run:
+    with Run(tmp_path, *CARTPOLE) as run:
         status = run.training()
         os.kill(status["evaluator"]["pid"], signal.SIGKILL)
         run.wait_until(lambda s: s["evaluator"]["restarts"] == 1 and s["evaluator"]["state"] == "running")
@@ -164,7 +164,7 @@ def test_f19_a_killed_evaluator_is_replaced_and_training_goes_on(tmp_path):
 
 
 def test_f33_a_second_start_on_one_directory_is_refused(tmp_path):
-    with Run(tmp_path, *CARTPOLE, *ONE_WORKER) as run:
+    with Run(tmp_path, *CARTPOLE) as run:
         run.training()
         with Run(tmp_path, "--load") as second:
             assert second.end() == 3, second.output
@@ -174,7 +174,7 @@ def test_f33_a_second_start_on_one_directory_is_refused(tmp_path):
 
 def test_resume_continues_exactly_where_the_checkpoint_was(tmp_path):
     """Kill, resume for no step: average, weights, moments, counters and record are those saved."""
-    with Run(tmp_path, *CARTPOLE, *ONE_WORKER, "--average-updates", "50") as run:
+    with Run(tmp_path, *CARTPOLE, "--average-updates", "50") as run:
         wait_for(lambda: len(run.checkpoints()) >= 2 and run.checkpoints("best"), what="checkpoints")
         run.signal(signal.SIGKILL)
         run.end()

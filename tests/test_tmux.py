@@ -37,11 +37,16 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def outside_tmux(checkout: Path) -> dict[str, str]:
+    """The environment of a terminal that knows only this test's server."""
+    environment = {key: value for key, value in os.environ.items() if key != "TMUX"}
+    return environment | {"TERM": "xterm", "TMUX_TMPDIR": str(checkout)}
+
+
 @pytest.fixture
 def tmux(checkout: Path) -> Iterator[Tmux]:
     """`tmux("list-windows")`: a command to a server that only this test knows."""
-    environment = {key: value for key, value in os.environ.items() if key != "TMUX"}
-    environment |= {"A3C_ARGS": "--env CartPole-v1 --workers 1", "TMUX_TMPDIR": str(checkout)}
+    environment = outside_tmux(checkout) | {"A3C_ARGS": "--env CartPole-v1 --workers 1"}
 
     def command(*words: str) -> str:
         done = subprocess.run(
@@ -95,11 +100,9 @@ def test_f15_f38_trainer_status_and_tensorboard_in_one_session(
 def attached(checkout: Path) -> Iterator[int]:
     """Somebody at a terminal, looking at the session; what is written to the descriptor is what they type."""
     keyboard, terminal = pty.openpty()
-    environment = {key: value for key, value in os.environ.items() if key != "TMUX"}
-    environment |= {"TERM": "xterm", "TMUX_TMPDIR": str(checkout)}
     client = subprocess.Popen(
         ["tmux", "attach"],
-        env=environment, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+        env=outside_tmux(checkout), stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
     )  # fmt: skip
     os.close(terminal)
     try:
