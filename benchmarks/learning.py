@@ -8,6 +8,8 @@ For each seed, one after the other: trains with run.py without evaluations, with
 checkpoints, oldest first. The time to the score is the wall time since the run's start at which the first
 checkpoint was written whose mean reaches it, and whose mean over as many games with other seeds does too.
 Without `--score` only the last weights play. All seeds are reported, also those that did not get there.
+`--enough` ends a training once its games of a whole minute returned that much on average: it saves time, and
+what counts is an earlier checkpoint all the same.
 Writes learning-NAME.json and .csv to benchmarks/results/ after every seed. `--runs DIR` keeps the run
 directories, DIR/NAME-SEED; one that is there already is not trained again, only judged.
 """
@@ -21,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +36,38 @@ from evaluators.episodes import evaluate
 from evaluators.trained import Rebuilt, find_trained, rebuild
 
 FIRST_SEED, OTHER_SEED = 10_000, 20_000
+RECENT_S = 60.0
 
 
-def train(run_dir: Path, seed: int, options: argparse.Namespace) -> list[Any]:
+def train(run_dir: Path, seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Trains to the end, unless that was done before; returns the rows of its metrics."""
     flags = ["--run-dir", str(run_dir), "--seed", str(seed), "--eval-every", "0"]
     flags += ["--max-time", options.max_time]
     flags += ["--checkpoint-every", options.checkpoint_every, "--keep-checkpoints", "1000"]
     command = [sys.executable, str(ROOT / "run.py"), *flags, *options.flags]
     if not run_dir.exists():
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        while process.poll() is None and recent_return(run_dir) < options.enough:
+            time.sleep(1)
+        process.terminate()
+        if code := process.wait():
+            raise subprocess.CalledProcessError(code, command)
+    return metrics(run_dir)
+
+
+def metrics(run_dir: Path) -> list[dict[str, Any]]:
+    """The whole rows of a run's metrics so far."""
+    path = run_dir / "metrics.jsonl"
+    text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def recent_return(run_dir: Path) -> float:
+    """Mean return of the training games of the last minute; -inf before there was one."""
+    games = [r for r in metrics(run_dir) if r["kind"] == "train" and r["mean_return"] is not None]
+    since = games[-1]["wall_s"] - RECENT_S if games else 0.0
+    recent = [r["mean_return"] for r in games if r["wall_s"] > since]
+    return statistics.fmean(recent) if since > 0 else float("-inf")
 
 
 def score(path: Path, first_seed: int, games: int) -> list[float]:
@@ -137,6 +161,9 @@ def main() -> None:
     parser.add_argument("--score", type=float)
     parser.add_argument(
         "--margin", type=float, default=4.0, help="training return below the score to begin at"
+    )
+    parser.add_argument(
+        "--enough", type=float, default=float("inf"), help="training return to end a training at"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--games", type=int, default=30)
