@@ -28,12 +28,12 @@ class GameWindow:
         self._held: set[str] = set()
         self._tapped: set[str] = set()  # pressed since `held` was last asked
         self._screen: pygame.Surface | None = None
-
-    def __enter__(self) -> GameWindow:
         try:
-            pygame.display.init()
+            pygame.display.init()  # before a game is made: the first to do so chooses the display for all
         except pygame.error as error:
             raise UsageError(f"--window: {error}; without --window, the game is in the terminal") from error
+
+    def __enter__(self) -> GameWindow:
         return self
 
     def __exit__(self, *exception: Any) -> None:

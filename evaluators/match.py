@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from a3c.agents import make_policy
 from a3c.envs import EnvBatch, make_env
 from a3c.errors import UsageError
@@ -53,7 +51,6 @@ class Match:
 
     def _make(self, seeds: tuple[int, ...]) -> EnvBatch:
         if self._filming:
-            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws some games; no display is needed
             try:
                 return make_env(self._env, seeds, training=False, render=True)
             except UsageError:  # it cannot be drawn

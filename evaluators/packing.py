@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack
@@ -74,7 +73,6 @@ def build_package(trained: Trained, out: Path, episodes: int, seed: int, greedy:
 
 def _play(agent: Rebuilt, episodes: int, seed: int, replay: Path) -> Games:
     """Plays all games and films the first, where the environment can be drawn."""
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws some games, and needs no display for it
     drawn = True
     try:
         make_env(agent.config.env, [seed], training=False, render=True).close()

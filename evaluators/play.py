@@ -87,7 +87,6 @@ def _display(window: bool) -> Display:
         return GameWindow()
     from evaluators.terminal import Terminal
 
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws some games, and needs no display for it
     return Terminal()
 
 

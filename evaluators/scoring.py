@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from functools import partial
 
@@ -34,7 +33,6 @@ def score(options: Options) -> None:
     """
     device = _device(options.gpu_id)
     _check_files(options)
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws some games, and needs no display for it
     torch.set_num_threads(1)  # the same scores whatever the number of cores, and no fight with a training
     trained = find_trained(options.checkpoint, options.run_dir, options.env)
     agent = rebuild(trained, options.env, options.seed, device, options.greedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from typing import Any
 
@@ -84,6 +85,7 @@ class GymEnvironment:
 
 def make_gymnasium(config: EnvConfig, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
     """The environment as Gymnasium makes it. Raises UsageError."""
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws some games, and needs no display for it
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an older version of an environment is the user's choice

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -143,6 +144,17 @@ def test_pictures_for_people_are_made_only_when_announced() -> None:
     envs.reset()
     with pytest.raises(ValueError, match="was not made"):
         envs.render(0)
+
+
+@pytest.mark.parametrize(("outside", "inside"), [(None, "dummy"), ("offscreen", "offscreen")])
+def test_games_are_drawn_without_a_display_unless_one_is_chosen(
+    outside: str | None, inside: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SDL_VIDEODRIVER")
+    if outside:
+        monkeypatch.setenv("SDL_VIDEODRIVER", outside)
+    make("CartPole-v1").close()
+    assert os.environ["SDL_VIDEODRIVER"] == inside
 
 
 @pytest.mark.parametrize(
