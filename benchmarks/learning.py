@@ -3,15 +3,16 @@
     python -m benchmarks.learning --name pong-fast --score 18 --max-time 12m -- --preset pong-fast
     python -m benchmarks.learning --name breakout --max-time 60m --seeds 1 -- --preset breakout-a3c
 
-For each seed, one after the other: trains with run.py without evaluations, with a checkpoint every
-`--checkpoint-every`; then plays `--games` whole, unclipped games (fixed seeds, sampled actions) with the
-checkpoints, oldest first. The time to the score is the wall time since the run's start at which the first
-checkpoint was written whose mean reaches it, and whose mean over as many games with other seeds does too.
+Trains with run.py for each seed, one after the other, without evaluations, with a checkpoint every
+`--checkpoint-every`. Then plays `--games` whole, unclipped games (fixed seeds, sampled actions) with the
+checkpoints, oldest first, of as many seeds at a time as there are cores. The time to the score is the wall
+time since the run's start at which the first checkpoint was written whose mean reaches it, and whose mean
+over as many games with other seeds does too.
 Without `--score` only the last weights play. All seeds are reported, also those that did not get there.
 `--enough` ends a training once its games of a whole minute returned that much on average: it saves time, and
 what counts is an earlier checkpoint all the same.
-Writes learning-NAME.json and .csv to benchmarks/results/ after every seed. `--runs DIR` keeps the run
-directories, DIR/NAME-SEED; one that is there already is not trained again, only judged.
+Writes learning-NAME.json and .csv to benchmarks/results/. `--runs DIR` keeps the run directories,
+DIR/NAME-SEED; one that is there already is not trained again, only judged.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -39,8 +44,17 @@ FIRST_SEED, OTHER_SEED = 10_000, 20_000
 RECENT_S = 60.0
 
 
-def train(run_dir: Path, seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Trains to the end, unless that was done before; returns the rows of its metrics."""
+class Trained(NamedTuple):
+    """One seed's training, over."""
+
+    seed: int
+    run_dir: Path
+    machine: dict[str, Any]  # at its beginning
+
+
+def train(seed: int, runs_dir: Path, options: argparse.Namespace) -> Trained:
+    """Trains to the end, unless that was done before."""
+    run_dir, where = runs_dir / f"{options.name}-{seed}", machine()
     flags = ["--run-dir", str(run_dir), "--seed", str(seed), "--eval-every", "0"]
     flags += ["--max-time", options.max_time]
     flags += ["--checkpoint-every", options.checkpoint_every, "--keep-checkpoints", "1000"]
@@ -52,7 +66,7 @@ def train(run_dir: Path, seed: int, options: argparse.Namespace) -> list[dict[st
         process.terminate()
         if code := process.wait():
             raise subprocess.CalledProcessError(code, command)
-    return metrics(run_dir)
+    return Trained(seed, run_dir, where)
 
 
 def metrics(run_dir: Path) -> list[dict[str, Any]]:
@@ -106,11 +120,9 @@ def hopeful(rows: list[dict[str, Any]], score: float | None, margin: float) -> i
     return min(near, default=rows[-1]["env_steps"])
 
 
-def learn(seed: int, runs_dir: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """One seed, trained and judged."""
-    run_dir = runs_dir / f"{options.name}-{seed}"
-    where = machine()
-    rows = train(run_dir, seed, options)
+def judge(options: argparse.Namespace, trained: Trained) -> dict[str, Any]:
+    """How well one seed's checkpoints play, and how it got there."""
+    run_dir, rows = trained.run_dir, metrics(trained.run_dir)
     points = curve(run_dir, options, hopeful(rows, options.score, options.margin))
     goal = float("-inf") if options.score is None else options.score
     reached = [p for p in points if p.get("recheck_mean", -1e9) >= goal]
@@ -120,13 +132,13 @@ def learn(seed: int, runs_dir: Path, options: argparse.Namespace) -> dict[str, A
         if r["kind"] == "train"
     ]
     return {
-        "seed": seed,
+        "seed": trained.seed,
         "wall_s": reached[0]["wall_s"] if reached else None,
         "env_steps": reached[0]["env_steps"] if reached else None,
         "checkpoints": points,
         "training": training,
         "settings": json.loads((run_dir / "config.json").read_text())["settings"],
-        "machine": where,
+        "machine": trained.machine,
     }
 
 
@@ -172,11 +184,15 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="folder to keep the run directories in")
     parser.add_argument("flags", nargs="*", help="after --: flags for run.py")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    runs: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for seed in options.seeds:
-            runs.append(learn(seed, options.runs or Path(folder), options))
+    cores = len(os.sched_getaffinity(0))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(cores, get_context("spawn"), torch.set_num_threads, (1,)) as pool,
+    ):
+        trained = [train(seed, options.runs or Path(folder), options) for seed in options.seeds]
+        runs: list[dict[str, Any]] = []
+        for run in pool.map(partial(judge, options), trained):
+            runs.append(run)
             report(runs, options)
 
 
