@@ -16,7 +16,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from a3c.child import CHILD_ENVIRONMENT, QUIET_SIGNALS, Preparation, run_child
+from a3c.child import CHILD_DEFAULTS, CHILD_ENVIRONMENT, QUIET_SIGNALS, Preparation, run_child
 from a3c.errors import UsageError
 from a3c.notify import NOTIFY_VARIABLES
 from a3c.signals import held_back
@@ -152,7 +152,8 @@ def trim_log(path: Path) -> None:
 def _child_environment(extra: Mapping[str, str]) -> Iterator[None]:
     """This process's environment is, for the moment of a spawn, what a child's should be."""
     hidden = [name for name in os.environ if name in NOTIFY_VARIABLES or _is_secret(name)]
-    wanted = CHILD_ENVIRONMENT | dict(extra)
+    defaults = {name: os.environ.get(name, value) for name, value in CHILD_DEFAULTS.items()}
+    wanted = defaults | CHILD_ENVIRONMENT | dict(extra)
     former = {name: os.environ.get(name) for name in (*hidden, *wanted)}
     for name in hidden:
         del os.environ[name]

@@ -327,6 +327,17 @@ def test_a_child_gets_one_thread_no_secrets_and_its_own_log(run_of, monkeypatch)
     assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
+@pytest.mark.parametrize("tunables", [None, "glibc.malloc.arena_max=2"])
+def test_a_child_takes_memory_in_large_pages_unless_the_user_tunes_it(tunables, run_of, monkeypatch):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if tunables:
+        monkeypatch.setenv("GLIBC_TUNABLES", tunables)
+    run = run_of(helpers.confess)
+    run.until(lambda: run.group.states()["worker-0"].state is State.DONE)
+    assert run.events[0].payload["env"]["GLIBC_TUNABLES"] == (tunables or "glibc.malloc.hugetlb=1")
+    assert os.environ.get("GLIBC_TUNABLES") == tunables
+
+
 def test_f45_the_global_start_method_is_left_alone(run_of):
     run = run_of(helpers.work)
     run.until(run.running)
