@@ -39,6 +39,7 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "compiled_pooling": COMPILED,
+        "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
         "load_before": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in _PACKAGES},
