@@ -36,6 +36,8 @@ import torch
 
 from a3c.checkpoint import entries
 from a3c.envs import make_env
+from a3c.records import read_json_lines
+from a3c.run_directory import METRICS
 from benchmarks.common import RESULTS, ROOT, keep, machine, table
 from evaluators.episodes import evaluate
 from evaluators.trained import Rebuilt, find_trained, rebuild
@@ -71,9 +73,8 @@ def train(seed: int, runs_dir: Path, options: argparse.Namespace) -> Trained:
 
 def metrics(run_dir: Path) -> list[dict[str, Any]]:
     """The whole rows of a run's metrics so far."""
-    path = run_dir / "metrics.jsonl"
-    text = path.read_text() if path.exists() else ""
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    path = run_dir / METRICS
+    return list(read_json_lines(path)) if path.exists() else []
 
 
 def recent_return(run_dir: Path) -> float:
