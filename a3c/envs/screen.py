@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from math import gcd
 
 import cv2
@@ -43,8 +42,8 @@ class Camera:
     a sprite only every other frame, then one INTER_AREA resize to size x size.
 
     Each picture is what `getScreenGrayscale`, `np.maximum` and `cv2.resize` of whole screens would give,
-    pixel for pixel, at half the time or less. Most of a screen stands still, and at 84 x 84, say, five of
-    its rows make two of the picture; so only such bands are done again that differ from the last time.
+    pixel for pixel, at half the time or less. Most of a screen stands still, and at 84 x 84, say, every
+    tile of 5 x 40 pixels makes 2 x 21 of the picture; so only those tiles are done again that changed.
     """
 
     def __init__(self, emulator: ALEInterface, rows: slice, size: int) -> None:
@@ -54,17 +53,25 @@ class Camera:
             rows: which of the screen's rows to show.
             size: height and width of the pictures.
         """
-        height, self._width = emulator.getScreenDims()
+        height, width = emulator.getScreenDims()
         pal = height == PAL_HEIGHT
         self._read = emulator.getScreenGrayscale if pal else emulator.getScreen
         self._gray = np.arange(256, dtype=np.uint8) if pal else NTSC_GRAY
-        self._size = size
         self._turn = 0  # which pair of screens is the newer one
-        self._screens = np.zeros((2, 2, height, self._width), np.uint8)  # [turn, earlier or later, ...]
+        self._screens = np.zeros((2, 2, height, width), np.uint8)  # [turn, earlier or later, ...]
         shown = self._screens[:, :, rows]
-        self._bands = _count_bands(shown.shape[2], self._width, size)
-        self._colours = shown.reshape(2, 2, self._bands, -1)
-        self._words = shown.view(np.uint64).reshape(2, 2, self._bands, -1)  # the same, fast to compare
+        height = shown.shape[2]
+        self._words = shown.view(np.uint64).reshape(2, 2, -1)  # 8 pixels each, fast to compare and to move
+        words = width // 8
+        down, across = 1, 1
+        if size <= min(height, width):  # else INTER_AREA interpolates, across the tiles
+            down, across = _count_parts(height, size), gcd(_count_parts(width, size), words)
+        self._sources = _number_tiles(height, words, down, across)  # which words a tile is made of,
+        self._targets = _number_tiles(size, size, down, across)  # and which pixels of a picture it makes
+        self._tiles = np.empty(height * words, np.intp)  # which tile a word belongs to
+        self._tiles[self._sources] = np.arange(down * across)[:, None]
+        self._changed = np.zeros(down * across, bool)
+        self._tile_width, self._small_width = width // across, size // across
 
     def expose(self, later: bool) -> None:
         """Reads the emulator's screen, as the earlier or the later one of a pair."""
@@ -74,27 +81,44 @@ class Camera:
         """Makes the picture of the pair, or of the later screen alone.
 
         Args:
-            picture: [size, size] uint8, still holding the last one made (at first, zeros).
+            picture: [size, size] uint8, contiguous, still holding the last one made (at first, zeros).
         """
         now, before = self._turn, 1 - self._turn
         if single:
             self._screens[now, 0] = self._screens[now, 1]
-        differs = self._words[now] != self._words[before]
-        changed = (differs[0] | differs[1]).any(axis=1).nonzero()[0]
+        words = self._words[now]
+        differs = words != self._words[before]
         self._turn = before
+        self._changed[:] = False
+        self._changed[self._tiles[(differs[0] | differs[1]).nonzero()[0]]] = True
+        changed = self._changed.nonzero()[0]
         if not len(changed):
             return
-        colours = self._colours[now].take(changed, axis=1)
-        earlier, later = cv2.LUT(colours.reshape(2 * len(changed), -1), self._gray).reshape(colours.shape)
-        strips = np.maximum(earlier, later).reshape(-1, self._width)
-        shape = (self._size, len(changed) * self._size // self._bands)
-        small = cv2.resize(strips, shape, interpolation=cv2.INTER_AREA)
-        picture.reshape(self._bands, -1)[changed] = small.reshape(len(changed), -1)
+        colours = words.take(self._sources[changed], axis=1).view(np.uint8).reshape(2, -1)
+        earlier, later = cv2.LUT(colours, self._gray)
+        targets = self._targets[changed]
+        shape = (self._small_width, targets.size // self._small_width)
+        column = np.maximum(earlier, later).reshape(-1, self._tile_width)  # all tiles, one below the other
+        small = cv2.resize(column, shape, interpolation=cv2.INTER_AREA)
+        picture.reshape(-1)[targets] = small.reshape(targets.shape)
 
 
-def _count_bands(height: int, width: int, size: int) -> int:
-    """Into how many bands an image can be cut to be resized one by one with the very same result."""
-    if size > min(height, width):
-        return 1  # then INTER_AREA interpolates, across the bands
-    exact = Fraction(height / size) == Fraction(height, size)  # else band and image round differently
-    return gcd(height, size) if exact else 1
+def _number_tiles(height: int, width: int, down: int, across: int) -> np.ndarray:
+    """The numbers of the cells of each of down x across equal tiles, [tile, cell of the tile]."""
+    cells = np.arange(height * width).reshape(down, height // down, across, width // across)
+    return cells.swapaxes(1, 2).reshape(down * across, -1)
+
+
+def _count_parts(length: int, size: int) -> int:
+    """Into how many parts a row of `length` pixels can be cut to be resized one by one to `size` pixels in
+    all with the very same result: as many as both can be divided into, if the weights of the pixels then
+    are the same to the bit."""
+    parts = gcd(length, size)
+    part = np.kron(np.eye(parts, dtype=np.float32), _weights(length // parts, size // parts))
+    return parts if np.array_equal(part, _weights(length, size)) else 1
+
+
+def _weights(length: int, size: int) -> np.ndarray:
+    """How much each of `length` pixels counts in each of `size`: [length, size]."""
+    single = np.eye(length, dtype=np.float32)
+    return np.asarray(cv2.resize(single, (size, length), interpolation=cv2.INTER_AREA))
