@@ -86,14 +86,14 @@ def run_training(flags: Sequence[str], seconds: float, warm_up_s: float) -> dict
             status_path = Path(folder, "run", "status.json")
             first_update_s = _wait(process, status_path, lambda s: s["updates"] > 0, 120) - began
             _wait(process, status_path, lambda s: time.monotonic() - began > first_update_s + warm_up_s, 600)
-            before, at = _status(status_path)["steps"], time.monotonic()
-            _wait(process, status_path, lambda s: time.monotonic() - at > seconds, 600 + seconds)
+            before = _status(status_path)
+            until = before["elapsed_s"] + seconds  # by the run's own clock: a status may be a second old
+            _wait(process, status_path, lambda s: s["elapsed_s"] > until, 600 + seconds)
             status = _status(status_path)
-            window_s = time.monotonic() - at
             resident = [psutil.Process(w["pid"]).memory_info().rss for w in status["workers"]]
-            rate = (status["steps"] - before) / window_s
+            steps, seconds_between = (status[key] - before[key] for key in ("steps", "elapsed_s"))
             return {
-                "steps_per_second": rate,
+                "steps_per_second": steps / seconds_between,
                 "bytes_per_worker": max(resident),
                 "first_update_s": first_update_s,
                 "mean_lag": status["mean_lag"],
@@ -110,7 +110,7 @@ def _status(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text()))
     except (OSError, ValueError):
-        return {"updates": 0, "steps": 0}
+        return {"updates": 0, "steps": 0, "elapsed_s": 0.0}
 
 
 def _wait(process: subprocess.Popen[bytes], path: Path, condition: Any, limit_s: float) -> float:
