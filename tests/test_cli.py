@@ -163,7 +163,7 @@ class TestDryRun:
     def test_prints_the_settings_and_creates_nothing(self, capsys: Capture, empty_folder: Path) -> None:
         config = self.settings(capsys, "--env", "Pong-v0", "--workers", "8", "--lr", "1e-3")
         assert (config.run.workers, config.optim.lr, config.run.preset) == (8, 1e-3, "pong-a3c")
-        assert (config.env.frame_size, config.env.frame_stack, config.env.reward_clip) == (80, 1, 1.0)
+        assert (config.env.frame_size, config.env.frame_stack, config.env.reward_clip) == (80, 4, 1.0)
         assert not list(empty_folder.iterdir())
 
     @pytest.mark.parametrize("name", sorted(presets()))
