@@ -142,8 +142,9 @@ def begin(session: Session, initial: Parameters) -> None:
     try:
         session.memory.begin(weights)
     except ValueError as error:
+        hint = "; what it sees is set by --frame-stack and --frame-size" if backgrounds else ""
         raise CheckpointError(
-            f"--init-from {path} does not fit --model {session.config.learn.model}: {error}"
+            f"--init-from {path} does not fit --model {session.config.learn.model}: {error}{hint}"
         ) from error
 
 

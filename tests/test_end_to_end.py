@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from a3c.checkpoint import read_checkpoint
 from a3c.config import from_dict
+from a3c.errors import EXIT_CHECKPOINT
 from a3c.networks import BACKGROUND, A3Clstm
 from a3c.session import mean_picture
 from tests.run_tools import TINY, Run, script
@@ -138,6 +139,15 @@ def test_original_weights_start_a_run(tmp_path):
     for name, tensor in original.items():
         assert torch.equal(saved[name], tensor), name
     assert (saved[BACKGROUND] == 128).all()
+
+
+def test_original_weights_see_one_frame(tmp_path):
+    torch.save(A3Clstm(1, 6).state_dict(), tmp_path / "Pong-v0.dat")
+    flags = ["--env", "Pong-v0", "--frame-stack", "4", "--workers", "0", *TINY]
+    with Run(tmp_path, *flags, "--init-from", str(tmp_path / "Pong-v0.dat")) as run:
+        assert run.end() == EXIT_CHECKPOINT
+    (error,) = [line for line in run.output.splitlines() if line.startswith("error:")]
+    assert "--frame-stack" in error
 
 
 def test_the_background_is_measured_once_and_not_learned(finished, tmp_path):
