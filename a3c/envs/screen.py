@@ -63,9 +63,9 @@ class Camera:
         height = shown.shape[2]
         self._words = shown.view(np.uint64).reshape(2, 2, -1)  # 8 pixels each, fast to compare and to move
         words = width // 8
-        down, across = 1, 1
-        if size <= min(height, width):  # else INTER_AREA interpolates, across the tiles
-            down, across = _count_parts(height, size), gcd(_count_parts(width, size), words)
+        down, across = gcd(height, size), gcd(width, size, words)  # as many tiles as all can be cut into
+        if size > min(height, width):  # then INTER_AREA interpolates, across the tiles
+            down, across = 1, 1
         self._sources = _number_tiles(height, words, down, across)  # which words a tile is made of,
         self._targets = _number_tiles(size, size, down, across)  # and which pixels of a picture it makes
         self._tiles = np.empty(height * words, np.intp)  # which tile a word belongs to
@@ -107,18 +107,3 @@ def _number_tiles(height: int, width: int, down: int, across: int) -> np.ndarray
     """The numbers of the cells of each of down x across equal tiles, [tile, cell of the tile]."""
     cells = np.arange(height * width).reshape(down, height // down, across, width // across)
     return cells.swapaxes(1, 2).reshape(down * across, -1)
-
-
-def _count_parts(length: int, size: int) -> int:
-    """Into how many parts a row of `length` pixels can be cut to be resized one by one to `size` pixels in
-    all with the very same result: as many as both can be divided into, if the weights of the pixels then
-    are the same to the bit."""
-    parts = gcd(length, size)
-    part = np.kron(np.eye(parts, dtype=np.float32), _weights(length // parts, size // parts))
-    return parts if np.array_equal(part, _weights(length, size)) else 1
-
-
-def _weights(length: int, size: int) -> np.ndarray:
-    """How much each of `length` pixels counts in each of `size`: [length, size]."""
-    single = np.eye(length, dtype=np.float32)
-    return np.asarray(cv2.resize(single, (size, length), interpolation=cv2.INTER_AREA))

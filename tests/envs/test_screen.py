@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
@@ -60,6 +61,20 @@ def test_pictures_of_any_screens_are_those_of_one_plain_resize(
         single = bool(random.integers(2))
         camera.develop(picture, single)
         assert np.array_equal(picture, plain(grays[1] if single else grays[0], grays[1], rows, size))
+
+
+@pytest.mark.parametrize("length", [160, 168, 178, 188, 194, 210, 214, 220, 230, 250])
+def test_tiles_weigh_their_pixels_as_the_whole_does(length: int) -> None:
+    """To the bit, or the whole would round differently here and there."""
+    for size in range(16, length + 1):
+        tiles = math.gcd(length, size)
+        of_tile = np.kron(np.eye(tiles, dtype=np.float32), weights(length // tiles, size // tiles))
+        assert np.array_equal(of_tile, weights(length, size)), size
+
+
+def weights(length: int, size: int) -> np.ndarray:
+    """How much each of `length` pixels counts in each of `size`: [length, size]."""
+    return cv2.resize(np.eye(length, dtype=np.float32), (size, length), interpolation=cv2.INTER_AREA)
 
 
 def _check_game(game: str, steps: int) -> None:
