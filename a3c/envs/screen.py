@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from math import gcd
 
 import cv2
@@ -68,8 +69,7 @@ class Camera:
             down, across = 1, 1
         self._sources = _number_tiles(height, words, down, across)  # which words a tile is made of,
         self._targets = _number_tiles(size, size, down, across)  # and which pixels of a picture it makes
-        self._tiles = np.empty(height * words, np.intp)  # which tile a word belongs to
-        self._tiles[self._sources] = np.arange(down * across)[:, None]
+        self._tiles = _tile_of_each(height, words, down, across)
         self._changed = np.zeros(down * across, bool)
         self._tile_width, self._small_width = width // across, size // across
 
@@ -103,7 +103,18 @@ class Camera:
         picture.reshape(-1)[targets] = small.reshape(targets.shape)
 
 
+# Tables are shared by all games of a process: 120 KB each at 84 x 84.
+
+
+@cache
 def _number_tiles(height: int, width: int, down: int, across: int) -> np.ndarray:
     """The numbers of the cells of each of down x across equal tiles, [tile, cell of the tile]."""
     cells = np.arange(height * width).reshape(down, height // down, across, width // across)
     return cells.swapaxes(1, 2).reshape(down * across, -1)
+
+
+@cache
+def _tile_of_each(height: int, width: int, down: int, across: int) -> np.ndarray:
+    """The number of the tile that each cell belongs to, [cell]."""
+    tiles = np.arange(down * across).reshape(down, 1, across, 1)
+    return np.broadcast_to(tiles, (down, height // down, across, width // across)).reshape(-1)
