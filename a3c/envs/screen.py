@@ -103,7 +103,7 @@ class Camera:
         picture.reshape(-1)[targets] = small.reshape(targets.shape)
 
 
-# Tables are shared by all games of a process: 120 KB each at 84 x 84.
+# Tables are shared by all games of a process; at 84 x 84 they take 120 KB.
 
 
 @cache
