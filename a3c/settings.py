@@ -73,8 +73,11 @@ class EnvConfig:
         None, "Atari: frames in one observation; default: 1 for a3c-lstm, else 4", low=1, high=16
     )
     frame_size: int | None = setting(
-        None, "Atari: height and width of an observation; default: 80 for a3c-lstm, else 84",
-        low=16, high=256, unit="pixels",
+        None,
+        "Atari: height and width of an observation; default: 80 for a3c-lstm, else 84",
+        low=16,
+        high=256,
+        unit="pixels",
     )
     crop: bool | None = setting(
         None, "Atari: cut the score line and borders off before resizing; default: only for a3c-lstm"
@@ -83,8 +86,10 @@ class EnvConfig:
         None, "bound on a reward for learning only, 0 for none; default: 1 under classic, else 0", low=0
     )
     max_episode_steps: int | None = setting(
-        None, "cut an episode after this many steps; default: the environment's own limit",
-        low=1, kind="count",
+        None,
+        "cut an episode after this many steps; default: the environment's own limit",
+        low=1,
+        kind="count",
     )
 
 
@@ -94,7 +99,9 @@ class LearnConfig:
 
     algo: str = setting("a3c", "learning algorithm", choices=ALGOS)
     model: str | None = setting(
-        None, "network; default: for images a3c-lstm (dqn, ppo: nature), mlp otherwise", choices=MODELS,
+        None,
+        "network; default: for images a3c-lstm (dqn, ppo: nature), mlp otherwise",
+        choices=MODELS,
         algos=tuple(MODELS_OF),
     )
     gamma: float = setting(0.99, "discount factor per step", low=0, high=1)
@@ -103,25 +110,34 @@ class LearnConfig:
     )
     entropy_coef: float = setting(0.01, "weight of the entropy bonus", low=0, algos=ACTOR_CRITICS)
     entropy_schedule: str = setting(
-        "constant", "constant, or linear: the bonus falls to 0 at --max-steps",
-        choices=("constant", "linear"), algos=ACTOR_CRITICS,
+        "constant",
+        "constant, or linear: the bonus falls to 0 at --max-steps",
+        choices=("constant", "linear"),
+        algos=ACTOR_CRITICS,
     )
     value_coef: float = setting(0.5, "weight of the value loss", low=0, algos=ACTOR_CRITICS)
     num_steps: int = setting(20, "length of a rollout", low=1, high=100_000, unit="steps")
     epochs: int | None = setting(
-        None, "passes over each rollout; default: 4 for ppo, 1 for a3c, whose further ones learn as ppo's do",
-        low=1, high=1000, algos=ACTOR_CRITICS,
+        None,
+        "passes over each rollout; default: 4 for ppo, 1 for a3c, whose further ones learn as ppo's do",
+        low=1,
+        high=1000,
+        algos=ACTOR_CRITICS,
     )
     clip_range: float = setting(
-        0.2, "how far the ratio of new to old policy may leave 1 and still be rewarded",
-        low=0, algos=ACTOR_CRITICS,
+        0.2,
+        "how far the ratio of new to old policy may leave 1 and still be rewarded",
+        low=0,
+        algos=ACTOR_CRITICS,
     )
     envs_per_worker: int = setting(
         1, "environments each worker steps as one batch; 1 is the classic algorithm", low=1, high=4096
     )
     precision: str = setting(
-        "auto", "arithmetic of the network; auto: bf16 where the device computes it faster than fp32",
-        choices=("auto", "fp32", "bf16"), algos=tuple(MODELS_OF),
+        "auto",
+        "arithmetic of the network; auto: bf16 where the device computes it faster than fp32",
+        choices=("auto", "fp32", "bf16"),
+        algos=tuple(MODELS_OF),
     )
 
 
@@ -136,16 +152,26 @@ class ExploreConfig:
         0.01, "chance of a random action in the end", low=0, high=1, algos=("dqn", *TABULAR)
     )
     epsilon_decay: float = setting(
-        0.0005, "rate at which the chance falls exponentially, per episode of all workers",
-        low=0, algos=TABULAR,
+        0.0005,
+        "rate at which the chance falls exponentially, per episode of all workers",
+        low=0,
+        algos=TABULAR,
     )
     epsilon_steps: int = setting(
-        1_000_000, "steps of all workers until the final chance is reached",
-        low=1, kind="count", unit="steps", algos=("dqn",),
+        1_000_000,
+        "steps of all workers until the final chance is reached",
+        low=1,
+        kind="count",
+        unit="steps",
+        algos=("dqn",),
     )
     epsilon_spread: float = setting(
-        1.0, "the last environment of all explores with the chance to the power of 1 + this, the first with "
-        "the chance itself, the others between", low=0, high=20, algos=("dqn",),
+        1.0,
+        "the last environment of all explores with the chance to the power of 1 + this, the first with "
+        "the chance itself, the others between",
+        low=0,
+        high=20,
+        algos=("dqn",),
     )
     eval_epsilon: float = setting(
         0.001, "chance of a random action when evaluated; --greedy: none", low=0, high=1, algos=("dqn",)
@@ -167,31 +193,45 @@ class DqnConfig:
         100_000, "observations in the replay, over all workers", low=100, kind="count", algos=("dqn",)
     )
     keep_replay: bool = setting(
-        False, "save the replay of --workers 0 in the checkpoints, instead of filling it anew on resume",
+        False,
+        "save the replay of --workers 0 in the checkpoints, instead of filling it anew on resume",
         algos=("dqn",),
     )
     priority_exponent: float = setting(
         0.0, "draw transitions by their TD error to this power; 0: uniformly", low=0, high=1, algos=("dqn",)
     )
     priority_beta: float = setting(
-        0.5, "how far the loss corrects for drawing by priority: 0 not at all, 1 fully",
-        low=0, high=1, algos=("dqn",),
+        0.5,
+        "how far the loss corrects for drawing by priority: 0 not at all, 1 fully",
+        low=0,
+        high=1,
+        algos=("dqn",),
     )
     learning_starts: int = setting(
-        1000, "random steps, over all workers, before learning; on resume the replay is filled as far",
-        low=1, kind="count", unit="steps", algos=("dqn",),
+        1000,
+        "random steps, over all workers, before learning; on resume the replay is filled as far",
+        low=1,
+        kind="count",
+        unit="steps",
+        algos=("dqn",),
     )
     batch_size: int = setting(32, "transitions in one update", low=1, high=100_000, algos=("dqn",))
     updates_per_rollout: int = setting(
         1, "updates after each rollout of --num-steps", low=1, high=100_000, algos=("dqn",)
     )
     target_update: int = setting(
-        1000, "steps of all workers between two copies to the target network",
-        low=1, kind="count", unit="steps", algos=("dqn",),
+        1000,
+        "steps of all workers between two copies to the target network",
+        low=1,
+        kind="count",
+        unit="steps",
+        algos=("dqn",),
     )
     huber_delta: float = setting(
-        1.0, "TD error from which on the loss grows linearly; above 1 where rewards are not clipped",
-        low=1e-6, algos=("dqn",),
+        1.0,
+        "TD error from which on the loss grows linearly; above 1 where rewards are not clipped",
+        low=1e-6,
+        algos=("dqn",),
     )
     grad_clamp: float = setting(
         0.0, "clamp each element of a gradient to +-this, 0 for none", low=0, algos=("dqn",)
@@ -206,7 +246,8 @@ class TableConfig:
     """Tabular learning."""
 
     initial_q: float = setting(
-        0.0, "value of every cell at first; above what can be reached, it makes the agent try everything",
+        0.0,
+        "value of every cell at first; above what can be reached, it makes the agent try everything",
         algos=TABULAR,
     )
 
@@ -244,11 +285,15 @@ class OptimConfig:
         0, "refuse a gradient older than this many updates, 0 for no limit", low=0, unit="updates"
     )
     average_updates: int = setting(
-        0, "play and keep the average of the weights over about this many updates, 0: the newest",
-        low=0, unit="updates", algos=tuple(MODELS_OF),
+        0,
+        "play and keep the average of the weights over about this many updates, 0: the newest",
+        low=0,
+        unit="updates",
+        algos=tuple(MODELS_OF),
     )
     locked: bool = setting(
-        False, "take turns when updating the shared model, instead of lock-free (Hogwild)",
+        False,
+        "take turns when updating the shared model, instead of lock-free (Hogwild)",
         flag="locked-updates",
     )
 
@@ -271,11 +316,15 @@ class RunConfig:
     """Processes, devices, limits and places."""
 
     workers: int | None = setting(
-        None, "worker processes; default: usable cores; 0: all in one process, bit-reproducible",
-        low=0, high=4096,
+        None,
+        "worker processes; default: usable cores; 0: all in one process, bit-reproducible",
+        low=0,
+        high=4096,
     )
     gpu_ids: tuple[int, ...] = setting(
-        (), "GPU ids, dealt round-robin to the workers; -1 or nothing: CPU", low=-1,
+        (),
+        "GPU ids, dealt round-robin to the workers; -1 or nothing: CPU",
+        low=-1,
         algos=tuple(MODELS_OF),
     )
     seed: int = setting(
@@ -294,7 +343,8 @@ class RunConfig:
     preset: str = setting("", "named settings; see `a3c presets`; none: no preset")
     grace: float = setting(10.0, "time a graceful stop may take", low=1, kind="duration")
     on_hup: str = setting(
-        "stop", "what a lost terminal (SIGHUP) does: stop, with a checkpoint, or ignore",
+        "stop",
+        "what a lost terminal (SIGHUP) does: stop, with a checkpoint, or ignore",
         choices=("stop", "ignore"),
     )
     stall_after: float = setting(
@@ -302,6 +352,9 @@ class RunConfig:
     )
     min_workers: int = setting(1, "end the run when fewer workers than this can be kept running", low=1)
     max_rss: int = setting(
-        0, "stop, with a checkpoint, when all processes together take more memory, 0 for no limit",
-        low=0, kind="count", unit="bytes",
+        0,
+        "stop, with a checkpoint, when all processes together take more memory, 0 for no limit",
+        low=0,
+        kind="count",
+        unit="bytes",
     )

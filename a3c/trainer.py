@@ -94,9 +94,7 @@ def train(config: Config, command: Sequence[str], evaluators: Evaluators, root: 
     return EXIT_OK
 
 
-def train_processes(
-    session: Session, reporter: Reporter, signals: Signals, evaluators: Evaluators
-) -> Ending:
+def train_processes(session: Session, reporter: Reporter, signals: Signals, evaluators: Evaluators) -> Ending:
     """Workers and the evaluator as processes of their own."""
     ensure_open_files(session.workers + 1)
     session.share()

@@ -146,7 +146,7 @@ def check(value: Any, choices: Sequence[str], low: float | None, high: float | N
 
 
 def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """"; did you mean NAME?", or nothing when no known name is near."""
+    """ "; did you mean NAME?", or nothing when no known name is near."""
     near = difflib.get_close_matches(word, list(known), 1)
     return f"; did you mean {prefix}{near[0]}?" if near else ""
 

@@ -121,11 +121,16 @@ class Chaos:
 
     def await_training(self, process: psutil.Popen) -> bool:
         """Until every worker has made steps, in this start."""
-        return wait_until(
-            lambda: all(w["steps"] > 0 for w in self.status(process).get("workers") or [{"steps": 0}])
-            or process.poll() is not None,
-            120.0,
-        ) and process.poll() is None
+        return (
+            wait_until(
+                lambda: (
+                    all(w["steps"] > 0 for w in self.status(process).get("workers") or [{"steps": 0}])
+                    or process.poll() is not None
+                ),
+                120.0,
+            )
+            and process.poll() is None
+        )
 
     def check_resumed(self, record: dict[str, Any]) -> None:
         match = re.search(r"resumes at (\d+) steps", self.output)

@@ -21,9 +21,7 @@ _LABELS = {"steps": "environment steps", "frames": "emulator frames", "episodes"
 _REACH = 1.0  # a reference is drawn within this many heights of the curves, else only named
 
 
-def draw(
-    runs: Sequence[Curves], axis: str, references: Sequence[Reference], window: int, path: Path
-) -> None:
+def draw(runs: Sequence[Curves], axis: str, references: Sequence[Reference], window: int, path: Path) -> None:
     """Writes the picture. Raises StorageError.
 
     Args:

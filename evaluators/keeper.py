@@ -21,7 +21,7 @@ class Reporter(Protocol):
     """Whom the evaluator tells what happened: `a3c.child.Link` in a process of its own."""
 
     def event(self, kind: str, payload: Mapping[str, Any]) -> None:
-        """"evaluation", "recheck", "best" or "checkpoint", with plain data."""
+        """ "evaluation", "recheck", "best" or "checkpoint", with plain data."""
         ...
 
     def warning(self, text: str) -> None:

@@ -269,5 +269,3 @@ def test_f44_a_few_rounds_of_chaos(tmp_path):
     from benchmarks.chaos import run_chaos
 
     assert run_chaos(5, 1, tmp_path)["broken"] == []
-
-
