@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from a3c.live import View
 from a3c.memory import MemoryMeter
-from a3c.processes import ChildStatus, Event
+from a3c.processes.group import ChildStatus, Event
 from a3c.run_directory import RunDirectory
 from a3c.session import Session
 

@@ -19,9 +19,10 @@ from a3c.divergence import Guard
 from a3c.errors import EXIT_OK, A3CError
 from a3c.live import make_view
 from a3c.logs import logging_to
-from a3c.notify import ServiceManager
 from a3c.preflight import check_room
-from a3c.processes import ChildSpec, Event, Limits, Link, ProcessGroup, Signals, ensure_open_files
+from a3c.processes.group import ChildSpec, Event, Limits, Link, ProcessGroup, Signals, ensure_open_files
+from a3c.processes.notify import ServiceManager
+from a3c.processes.supervisor import EVALUATOR, WORKER, State
 from a3c.reporter import Reporter
 from a3c.restart import take_requests
 from a3c.run_directory import open_run
@@ -29,7 +30,6 @@ from a3c.saving import Progress
 from a3c.scoreboard import STOP_ALL, STOP_AND_SCORE, STOP_WORKERS
 from a3c.session import Session, open_session
 from a3c.settings import RunConfig
-from a3c.supervisor import EVALUATOR, WORKER, State
 from a3c.worker import Worker, WorkerSpec, run_worker, spent
 
 _POLL_S = 0.1

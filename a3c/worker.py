@@ -18,7 +18,7 @@ from a3c.timings import Timings
 from a3c.types import PushResult, Rollout
 
 if TYPE_CHECKING:
-    from a3c.processes import Link
+    from a3c.processes.group import Link
 
 
 @dataclass(frozen=True)

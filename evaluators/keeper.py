@@ -18,7 +18,7 @@ FIRST_RETRY_S = 5.0
 
 
 class Reporter(Protocol):
-    """Whom the evaluator tells what happened: `a3c.child.Link` in a process of its own."""
+    """Whom the evaluator tells what happened: `a3c.processes.child.Link` in a process of its own."""
 
     def event(self, kind: str, payload: Mapping[str, Any]) -> None:
         """ "evaluation", "recheck", "best" or "checkpoint", with plain data."""

@@ -29,7 +29,7 @@ from evaluators.tables import find_judge, is_blank
 from evaluators.writer import Clock
 
 if TYPE_CHECKING:
-    from a3c.child import Link
+    from a3c.processes.child import Link
 
 IDLE_S = 0.05
 """How long the evaluator rests when there is nothing to do."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 TINY = ["--envs-per-worker", "2", "--num-steps", "5", "--log-every", "0.5", "--eval-episodes", "2"]
 """Flags that keep a test run small."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from a3c.flags import fill_in
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 

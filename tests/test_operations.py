@@ -5,7 +5,7 @@ from pathlib import Path
 
 from a3c import errors
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "operations.md").read_text()
 ROWS = dict(re.findall(r"^\| F(\d\d) (.*)$", TEXT, re.MULTILINE))
 

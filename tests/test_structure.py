@@ -34,20 +34,22 @@ NEVER = {
     "a3c.losses": "a3c",
     "a3c.networks": "a3c.config a3c.envs",
     "a3c.optim": "a3c.networks a3c.stores",
-    "a3c.envs": "torch multiprocessing a3c.agents a3c.stores a3c.processes",
-    "a3c.agents": "a3c.stores a3c.envs a3c.processes multiprocessing gymnasium",
-    "a3c.stores": "a3c.agents a3c.envs a3c.processes",
-    "a3c.rollouts": "a3c.stores a3c.processes multiprocessing",
-    "a3c.worker": "a3c.supervisor a3c.trainer",
-    "a3c.supervisor": "torch os signal time multiprocessing",
-    "a3c.processes": "torch a3c.agents a3c.envs a3c.stores",
+    "a3c.envs": "torch multiprocessing a3c.agents a3c.stores a3c.processes.group",
+    "a3c.agents": "a3c.stores a3c.envs a3c.processes.group multiprocessing gymnasium",
+    "a3c.stores": "a3c.agents a3c.envs a3c.processes.group",
+    "a3c.rollouts": "a3c.stores a3c.processes.group multiprocessing",
+    "a3c.worker": "a3c.processes.supervisor a3c.trainer",
+    "a3c.processes.supervisor": "torch os signal time multiprocessing",
+    "a3c.processes.group": "torch a3c.agents a3c.envs a3c.stores",
     "a3c.checkpoint": "a3c.agents a3c.envs a3c.stores",
-    "evaluators": "a3c.supervisor a3c.worker a3c.trainer a3c.processes",
+    "evaluators": "a3c.processes.supervisor a3c.worker a3c.trainer a3c.processes.group",
 }
 """Who must not import what; a name covers all below it."""
 
 COMPOSITION_ROOTS = ("a3c.cli",)
-TORCH_FREE = "a3c.cli a3c.config a3c.flags a3c.live a3c.run_directory a3c.status a3c.supervisor a3c.doctor"
+TORCH_FREE = (
+    "a3c.cli a3c.config a3c.flags a3c.live a3c.run_directory a3c.status a3c.processes.supervisor a3c.doctor"
+)
 
 
 @cache

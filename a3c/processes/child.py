@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 from a3c.errors import UsageError
-from a3c.supervisor import Outcome
+from a3c.processes.supervisor import Outcome
 
 QUIET_SIGNALS = (signal.SIGINT, signal.SIGHUP)
 """Reach every process of a terminal; only the main process decides what they mean."""

@@ -21,8 +21,8 @@ from ctypes import Array, c_double
 from pathlib import Path
 
 from a3c.errors import UsageError
-from a3c.processes import ChildSpec, Limits, Link, ProcessGroup, Signals
-from a3c.supervisor import EVALUATOR, WORKER
+from a3c.processes.group import ChildSpec, Limits, Link, ProcessGroup, Signals
+from a3c.processes.supervisor import EVALUATOR, WORKER
 
 PHASES = ("starting", "env", "learn")
 

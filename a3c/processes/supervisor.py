@@ -7,7 +7,7 @@
                            +--> FATAL   too many failures, or one that a restart cannot cure
 
 Pure: it owns no process and reads no clock. Callers pass `now`, in seconds of a monotonic clock, and
-carry out the actions that come back (`a3c.processes`).
+carry out the actions that come back (`a3c.processes.group`).
 
 All deadlines run on the supervisor's own clock, which a single call advances by `Limits.max_tick_s` at
 most. So when the supervisor itself was paused (SIGSTOP, a closed laptop), no child is blamed for it.

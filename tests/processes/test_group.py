@@ -22,12 +22,12 @@ import psutil
 import pytest
 
 from a3c.errors import EXIT_SIGNAL, QuorumLost, UsageError
-from a3c.processes import ChildSpec, Event, Limits, ProcessGroup, ensure_open_files
-from a3c.supervisor import EVALUATOR, WORKER, State
-from tests import process_helpers as helpers
+from a3c.processes.group import ChildSpec, Event, Limits, ProcessGroup, ensure_open_files
+from a3c.processes.supervisor import EVALUATOR, WORKER, State
+from tests.processes import helpers as helpers
 
 QUICK = Limits(backoff_s=0.05, backoff_max_s=0.2, stall_s=1.0, dump_s=0.2, kill_s=0.5, leave_s=0.3)
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 Target = Callable[..., None]
 
@@ -220,7 +220,7 @@ def test_all_may_be_renewed_with_nobody_there_between(run_of):
 
 
 def test_a_log_that_grows_is_trimmed_while_it_is_written(run_of, monkeypatch):
-    monkeypatch.setattr("a3c.spawning._LOG_BYTES", 1000)
+    monkeypatch.setattr("a3c.processes.spawning._LOG_BYTES", 1000)
     run = run_of(helpers.babble)
     log = run.folder / "worker-0.log"
     run.until(lambda: log.exists() and log.stat().st_size > 5000)

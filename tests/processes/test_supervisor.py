@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from a3c.errors import EXIT_QUORUM
-from a3c.supervisor import (
+from a3c.processes.supervisor import (
     EVALUATOR,
     WORKER,
     Abandon,

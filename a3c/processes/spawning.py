@@ -16,10 +16,10 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from a3c.child import CHILD_DEFAULTS, CHILD_ENVIRONMENT, QUIET_SIGNALS, Preparation, run_child
 from a3c.errors import UsageError
-from a3c.notify import NOTIFY_VARIABLES
-from a3c.signals import held_back
+from a3c.processes.child import CHILD_DEFAULTS, CHILD_ENVIRONMENT, QUIET_SIGNALS, Preparation, run_child
+from a3c.processes.notify import NOTIFY_VARIABLES
+from a3c.processes.signals import held_back
 
 _SPAWN = multiprocessing.get_context("spawn")  # torch adds what its tensors need when it is imported
 _SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "API_KEY")

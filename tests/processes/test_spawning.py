@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from a3c.child import Link
-from a3c.spawning import Inbox, Message
+from a3c.processes.child import Link
+from a3c.processes.spawning import Inbox, Message
 
 Ends = tuple[Link, Inbox, int]
 

@@ -19,11 +19,11 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from a3c.child import QUIET_SIGNALS, Link
 from a3c.errors import QuorumLost
-from a3c.signals import Signals, held_back, signal_tree
-from a3c.spawning import ChildProcess, Message, ensure_open_files, spawn_child, trim_log
-from a3c.supervisor import (
+from a3c.processes.child import QUIET_SIGNALS, Link
+from a3c.processes.signals import Signals, held_back, signal_tree
+from a3c.processes.spawning import ChildProcess, Message, ensure_open_files, spawn_child, trim_log
+from a3c.processes.supervisor import (
     Abandon,
     Action,
     Dump,
@@ -63,7 +63,7 @@ class ChildSpec:
     """One supervised process: it runs `target(*make_args(incarnation), link)` from a fresh interpreter."""
 
     name: str
-    role: str  # a3c.supervisor.WORKER or EVALUATOR
+    role: str  # a3c.processes.supervisor.WORKER or EVALUATOR
     target: Callable[..., None]
     make_args: Callable[[int], tuple[Any, ...]]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from a3c.notify import ServiceManager
+from a3c.processes.notify import ServiceManager
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -36,7 +36,7 @@ def test_f46_ready_alive_stopping(manager, monkeypatch):
     service = ServiceManager(environ)
     service.ready()
     for now in (100.0, 100.1, 101.9, 102.1, 103.0, 104.2):
-        monkeypatch.setattr("a3c.notify.time.monotonic", lambda now=now: now)
+        monkeypatch.setattr("a3c.processes.notify.time.monotonic", lambda now=now: now)
         service.alive()
     service.stopping()
     assert received(server) == ["READY=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1", "STOPPING=1"]

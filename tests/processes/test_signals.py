@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from a3c import signals as module
-from a3c.signals import Signals
+from a3c.processes import signals as module
+from a3c.processes.signals import Signals
 
 
 @pytest.fixture
