@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from a3c import __version__
-from a3c.config import RUNS_FOLDER, Config, usable_cores
 from a3c.errors import EXIT_OK, EXIT_SIGNAL, A3CError, UsageError
-from a3c.flags import Parser, add_settings, given_settings
-from a3c.presets import presets
+from a3c.settings.config import RUNS_FOLDER, Config, usable_cores
+from a3c.settings.flags import Parser, add_settings, given_settings
+from a3c.settings.presets import presets
+from a3c.settings.values import did_you_mean
 from a3c.streams import UnbreakableStream
-from a3c.values import did_you_mean
 
 
 class Command(NamedTuple):

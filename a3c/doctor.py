@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from packaging.requirements import Requirement
 
-from a3c.config import RUNS_FOLDER, Config, usable_cores
 from a3c.errors import EXIT_OK, EXIT_USAGE
-from a3c.flags import Parser
+from a3c.settings.config import RUNS_FOLDER, Config, usable_cores
+from a3c.settings.flags import Parser
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 _GIB = 2**30

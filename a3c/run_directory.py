@@ -26,10 +26,10 @@ from types import TracebackType
 from typing import Any
 
 from a3c.atomic import FOLDER_MODE, storage_errors
-from a3c.config import Config, from_dict, resolve, resolve_resumed
 from a3c.errors import CheckpointError, StorageError, UsageError
 from a3c.records import JsonLines, read_json, write_json
 from a3c.run_lock import RunLock
+from a3c.settings.config import Config, from_dict, resolve, resolve_resumed
 
 CONFIG, STATUS, METRICS = "config.json", "status.json", "metrics.jsonl"
 NEWEST = "newest"

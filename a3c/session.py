@@ -20,7 +20,6 @@ from a3c.checkpoint import (
     read_checkpoint,
     rewind,
 )
-from a3c.config import Config
 from a3c.envs import make_env
 from a3c.errors import CheckpointError, UsageError
 from a3c.networks import BACKGROUND
@@ -28,6 +27,7 @@ from a3c.parameters import Parameters
 from a3c.run_directory import RunDirectory
 from a3c.saving import Saver, progress_of
 from a3c.scoreboard import Scoreboard
+from a3c.settings.config import Config
 from a3c.stores.shared import SharedStore, StoreMemory
 from a3c.types import EnvSpec
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from a3c.checkpoint import entries
-from a3c.config import RUNS_FOLDER, Config, usable_cores
 from a3c.divergence import Guard
 from a3c.errors import EXIT_OK, A3CError
 from a3c.live import make_view
@@ -29,7 +28,8 @@ from a3c.run_directory import open_run
 from a3c.saving import Progress
 from a3c.scoreboard import STOP_ALL, STOP_AND_SCORE, STOP_WORKERS
 from a3c.session import Session, open_session
-from a3c.settings import RunConfig
+from a3c.settings.config import RUNS_FOLDER, Config, usable_cores
+from a3c.settings.groups import RunConfig
 from a3c.worker import Worker, WorkerSpec, run_worker, spent
 
 _POLL_S = 0.1

@@ -32,8 +32,8 @@ import gymnasium
 import numpy as np
 from ale_py import ALEInterface, AtariVectorEnv, roms
 
-from a3c.config import Config
 from a3c.envs import make_env, resolve_env
+from a3c.settings.config import Config
 from benchmarks.common import keep, machine, spread, table
 
 FRAMES = 4

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from a3c.cli import program
-from a3c.config import RUNS_FOLDER
 from a3c.errors import EXIT_OK
-from a3c.flags import Parser, flag_value, whole_number
-from a3c.values import parse_bool
+from a3c.settings.config import RUNS_FOLDER
+from a3c.settings.flags import Parser, flag_value, whole_number
+from a3c.settings.values import parse_bool
 from evaluators.options import NUM_EPISODES, NUM_SHOWN, Options
 
 MAX_EPISODES, MAX_SEED = 10_000, 2**31 - 1

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from a3c.atomic import read_regular
 from a3c.errors import EXIT_OK, A3CError, CheckpointError, StorageError, UsageError
-from a3c.flags import Parser
+from a3c.settings.flags import Parser
 
 if TYPE_CHECKING:
     from a3c.checkpoint import Checkpoint

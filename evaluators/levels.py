@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from a3c.errors import EXIT_OK, UsageError
-from a3c.flags import Parser, flag_value, whole_number
-from a3c.values import parse_number
+from a3c.settings.flags import Parser, flag_value, whole_number
+from a3c.settings.values import parse_number
 
 if TYPE_CHECKING:
     from a3c.agents import Policy

@@ -17,7 +17,7 @@ import numpy as np
 
 from a3c.atomic import read_regular, replace_file, storage_errors
 from a3c.errors import EXIT_OK, CheckpointError, UsageError
-from a3c.flags import Parser
+from a3c.settings.flags import Parser
 
 MAX_BYTES = 2**26
 TABLE_NAMES = ("qtable", "q_table", "Q", "q")

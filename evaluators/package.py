@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from a3c.errors import EXIT_OK, UsageError
-from a3c.flags import Parser, whole_number
+from a3c.settings.flags import Parser, whole_number
 
 LEAST_GAMES, MOST_GAMES = 30, 1000
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from a3c.errors import EXIT_OK, UsageError
-from a3c.flags import Parser, flag_value, whole_number
-from a3c.settings import EnvConfig
-from a3c.values import parse_key_value, parse_number
+from a3c.settings.flags import Parser, flag_value, whole_number
+from a3c.settings.groups import EnvConfig
+from a3c.settings.values import parse_key_value, parse_number
 
 if TYPE_CHECKING:
     from a3c.envs import Environment

@@ -10,7 +10,7 @@ import numpy as np
 from a3c.agents import Policy
 from a3c.envs import Environment, make_environment
 from a3c.errors import UsageError
-from a3c.settings import EnvConfig
+from a3c.settings.groups import EnvConfig
 from a3c.types import EnvSpec
 from evaluators.buttons import QUIT, keymap
 from evaluators.terminal import View

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from a3c.errors import EXIT_OK, UsageError
-from a3c.flags import Parser, flag_value, whole_number
-from a3c.values import parse_number
+from a3c.settings.flags import Parser, flag_value, whole_number
+from a3c.settings.values import parse_number
 
 FORMATS = (".png", ".svg", ".pdf")
 

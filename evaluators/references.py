@@ -11,7 +11,7 @@ import numpy as np
 from a3c.envs.levels import LEVELS_ID
 from a3c.envs.registry import RENAMED
 from a3c.errors import UsageError
-from a3c.settings import EnvConfig
+from a3c.settings.groups import EnvConfig
 from evaluators.exact import optimal_value, policy_value, transition_model
 
 

@@ -12,7 +12,7 @@ from a3c.atomic import storage_errors
 from a3c.envs import make_env
 from a3c.errors import UsageError
 from a3c.records import write_json
-from a3c.settings import TABULAR
+from a3c.settings.groups import TABULAR
 from evaluators.episodes import Games, finish, play_seeds
 from evaluators.exact import published_seeds
 from evaluators.options import Options

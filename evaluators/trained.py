@@ -16,10 +16,10 @@ from a3c.checkpoint import (
     newest_checkpoint,
     read_checkpoint,
 )
-from a3c.config import RUNS_FOLDER, Config, from_dict
 from a3c.envs import make_env, resolve_env
 from a3c.errors import A3CError, CheckpointError, UsageError
 from a3c.run_directory import CONFIG, load_config
+from a3c.settings.config import RUNS_FOLDER, Config, from_dict
 from a3c.tensor_files import pickle_hint
 from a3c.types import EnvSpec
 from evaluators import hub

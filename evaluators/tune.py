@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from a3c.errors import EXIT_OK, UsageError
-from a3c.flags import Parser, flag_value, whole_number
+from a3c.settings.flags import Parser, flag_value, whole_number
+from a3c.settings.values import parse_number
 from a3c.spaces import load_space, spaces
-from a3c.values import parse_number
 
 
 def main(argv: Sequence[str]) -> int:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from a3c.flags import fill_in
+from a3c.settings.flags import fill_in
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -11,7 +11,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 def test_the_readme_lists_every_flag():
     readme = (ROOT / "README.md").read_text()
-    assert fill_in(readme) == readme, "run `python -m a3c.flags`"
+    assert fill_in(readme) == readme, "run `python -m a3c.settings.flags`"
 
 
 def test_links_lead_somewhere():
@@ -24,7 +24,7 @@ def test_every_curve_is_explained():
     """Each TensorBoard tag of a run stands in docs/metrics.md."""
     from a3c.agents import metric_names
     from a3c.scoreboard import Scoreboard
-    from a3c.settings import ALGOS
+    from a3c.settings.groups import ALGOS
     from evaluators.meter import EVALUATION_TAGS, interval_row, training_points
 
     text = (ROOT / "docs" / "metrics.md").read_text()

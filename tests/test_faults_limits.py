@@ -16,7 +16,7 @@ import torch
 
 from a3c.parameters import Parameters
 from a3c.scoreboard import Scoreboard
-from a3c.settings import OptimConfig
+from a3c.settings.groups import OptimConfig
 from a3c.stores.shared import SharedStore, StoreMemory
 from tests.run_tools import ROOT, TINY, Run, wait_for
 

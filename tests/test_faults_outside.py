@@ -17,7 +17,7 @@ import pytest
 
 from a3c.processes.supervisor import Limits
 from a3c.run_lock import lock_holder
-from a3c.settings import RunConfig
+from a3c.settings.groups import RunConfig
 from a3c.trainer import limits
 from tests.run_tools import ROOT, TINY, Run, wait_for
 

@@ -7,12 +7,12 @@ import psutil
 import pytest
 
 from a3c import preflight
-from a3c.config import build_config
 from a3c.errors import StorageError, UsageError
 from a3c.networks import make_network
 from a3c.preflight import check_room
 from a3c.scoreboard import Scoreboard
 from a3c.session import Session
+from a3c.settings.config import build_config
 from a3c.stores.shared import StoreMemory
 from a3c.types import EnvSpec
 

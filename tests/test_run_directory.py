@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from a3c.config import Config, resolve
 from a3c.errors import CheckpointError, RunDirectoryInUse, StorageError, UsageError
 from a3c.records import read_json, read_json_lines
 from a3c.run_directory import (
@@ -30,6 +29,7 @@ from a3c.run_directory import (
     run_name,
 )
 from a3c.run_lock import RunLock, lock_holder
+from a3c.settings.config import Config, resolve
 from tests.fault_tools import ROOT, run_python
 
 COMMAND = ["run.py", "--env", "CartPole-v1"]
@@ -310,7 +310,7 @@ class TestStatus:
 OPEN = """
 import json, os, sys, time
 from pathlib import Path
-from a3c.config import resolve
+from a3c.settings.config import resolve
 from a3c.errors import A3CError
 from a3c.run_directory import open_run
 root, run_dir, ready, go = sys.argv[1:]
@@ -448,7 +448,7 @@ class TestPermissions:
     CODE = """
 import json, os, sys
 from pathlib import Path
-from a3c.config import resolve
+from a3c.settings.config import resolve
 from a3c.errors import A3CError
 from a3c.run_directory import choose_config, open_run
 if os.geteuid() == 0:

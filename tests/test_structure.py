@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from a3c.config import settings
+from a3c.settings.config import settings
 
 ROOT = Path(__file__).parents[1]
 PRODUCT = sorted(
@@ -24,15 +24,15 @@ NEVER = {
     "a3c": "evaluators",  # but for the command line, see COMPOSITION_ROOTS
     "a3c.errors": "a3c",
     "a3c.types": "gymnasium multiprocessing a3c",
-    "a3c.values": "torch numpy a3c",
-    "a3c.presets": "torch numpy a3c",
-    "a3c.config": "torch numpy gymnasium",
-    "a3c.settings": "torch numpy gymnasium a3c",
-    "a3c.flags": "torch numpy gymnasium",
+    "a3c.settings.values": "torch numpy a3c",
+    "a3c.settings.presets": "torch numpy a3c",
+    "a3c.settings.config": "torch numpy gymnasium",
+    "a3c.settings.groups": "torch numpy gymnasium a3c",
+    "a3c.settings.flags": "torch numpy gymnasium",
     "a3c.schedules": "a3c",
     "a3c.returns": "a3c",
     "a3c.losses": "a3c",
-    "a3c.networks": "a3c.config a3c.envs",
+    "a3c.networks": "a3c.settings.config a3c.envs",
     "a3c.optim": "a3c.networks a3c.stores",
     "a3c.envs": "torch multiprocessing a3c.agents a3c.stores a3c.processes.group",
     "a3c.agents": "a3c.stores a3c.envs a3c.processes.group multiprocessing gymnasium",
@@ -48,7 +48,14 @@ NEVER = {
 
 COMPOSITION_ROOTS = ("a3c.cli",)
 TORCH_FREE = (
-    "a3c.cli a3c.config a3c.flags a3c.live a3c.run_directory a3c.status a3c.processes.supervisor a3c.doctor"
+    "a3c.cli",
+    "a3c.settings.config",
+    "a3c.settings.flags",
+    "a3c.live",
+    "a3c.run_directory",
+    "a3c.status",
+    "a3c.processes.supervisor",
+    "a3c.doctor",
 )
 
 
@@ -99,7 +106,7 @@ def test_imports_run_downwards() -> None:
 
 def test_the_command_line_starts_without_torch() -> None:
     heavy = "{'torch', 'numpy', 'gymnasium', 'cv2', 'matplotlib'}"
-    program = f"import sys, {TORCH_FREE.replace(' ', ', ')}; print({heavy} & set(sys.modules))"
+    program = f"import sys, {', '.join(TORCH_FREE)}; print({heavy} & set(sys.modules))"
     output = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True).stdout
     assert output == b"set()\n"
 
@@ -109,7 +116,7 @@ def test_every_setting_is_read() -> None:
     read = {
         node.attr
         for path in PRODUCT
-        if module(path) != "a3c.config"
+        if module(path) != "a3c.settings.config"
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
     }

@@ -22,7 +22,7 @@ from a3c.parameters import Parameters, gradients_of
 from a3c.q_networks import QNetwork
 from a3c.replay import Replay, ReplayBatch, ReplaySpec
 from a3c.schedules import linear
-from a3c.settings import DqnConfig, ExploreConfig
+from a3c.settings.groups import DqnConfig, ExploreConfig
 from a3c.types import ActorOutput, Counters, Gradients, Rollout, State
 
 

@@ -10,7 +10,7 @@ from a3c.envs.batch import Batch, EnvBatch, Environment
 from a3c.envs.gym_env import GymEnvironment
 from a3c.envs.registry import find, is_atari, resolve_env
 from a3c.envs.table_batch import TableBatch, has_table
-from a3c.settings import EnvConfig
+from a3c.settings.groups import EnvConfig
 
 
 def make_env(config: EnvConfig, seeds: Sequence[int], *, training: bool, render: bool = False) -> EnvBatch:

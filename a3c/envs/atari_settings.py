@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from a3c.errors import UsageError
-from a3c.settings import EnvConfig
+from a3c.settings.groups import EnvConfig
 
 FRAME_SKIP = 4
 """Frames per step where the id has no skip of its own."""

@@ -12,7 +12,7 @@ from gymnasium.spaces import Box, Discrete
 
 from a3c.envs.batch import Transition
 from a3c.errors import UsageError
-from a3c.settings import EnvConfig
+from a3c.settings.groups import EnvConfig
 from a3c.types import EnvSpec
 
 

@@ -11,13 +11,13 @@ import ale_py
 import gymnasium
 from gymnasium.envs.registration import EnvSpec as Registration
 
-from a3c.config import Config
 from a3c.envs.atari_settings import FRAME_SKIP, AtariSettings
 from a3c.envs.gym_env import GymEnvironment
 from a3c.envs.levels import LEVELS_ID, STEP_CAP
 from a3c.envs.pixels import PIXELS_ID, PIXELS_STEP_CAP
 from a3c.errors import UsageError
-from a3c.settings import MODELS_OF, TABULAR
+from a3c.settings.config import Config
+from a3c.settings.groups import MODELS_OF, TABULAR
 
 gymnasium.register_envs(ale_py)  # here, because a spawned process knows only what it imports itself
 gymnasium.register(LEVELS_ID, "a3c.envs.levels:FrozenLakeLevels", max_episode_steps=STEP_CAP)

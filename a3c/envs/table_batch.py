@@ -18,7 +18,7 @@ from gymnasium.utils.seeding import np_random
 
 from a3c.envs.gym_env import describe, make_gymnasium, picture
 from a3c.envs.transitions import Transitions, read_transitions
-from a3c.settings import EnvConfig
+from a3c.settings.groups import EnvConfig
 from a3c.types import EnvSpec, EpisodeStats, TimeStep
 
 _DRAWN = 512

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from a3c.config import settings
 from a3c.errors import UsageError
-from a3c.values import did_you_mean
+from a3c.settings.config import settings
+from a3c.settings.values import did_you_mean
 
 FOLDER = Path(__file__).parent
 

@@ -25,7 +25,7 @@ from a3c.optim import make_optimizer
 from a3c.parameters import Parameters, Shapes
 from a3c.schedules import learning_rate
 from a3c.scoreboard import Scoreboard
-from a3c.settings import OptimConfig
+from a3c.settings.groups import OptimConfig
 from a3c.types import Counters, Gradients, PushResult, Rows
 
 Snapshot = dict[str, dict[str, torch.Tensor]]

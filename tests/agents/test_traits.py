@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from a3c.agents import make_agent, metric_names
-from a3c.settings import ALGOS, MODELS_OF, TABULAR
+from a3c.settings.groups import ALGOS, MODELS_OF, TABULAR
 from a3c.trainer import InlineLink
 from a3c.worker import Worker, WorkerSpec
 from tests.agents.learning import make_session

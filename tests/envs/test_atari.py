@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
 
-from a3c.config import Config
 from a3c.envs import EnvBatch, make_env, resolve_env
 from a3c.envs.atari import needs_fire
 from a3c.envs.atari_settings import AtariSettings
 from a3c.envs.registry import find
 from a3c.errors import UsageError
-from a3c.settings import EnvConfig
+from a3c.settings.config import Config
+from a3c.settings.groups import EnvConfig
 from a3c.types import EpisodeStats, TimeStep
 
 gymnasium.register_envs(ale_py)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete
 
-from a3c.config import Config
 from a3c.envs import EnvBatch, make_env, resolve_env
 from a3c.envs.gym_env import GymEnvironment
 from a3c.errors import UsageError
+from a3c.settings.config import Config
 
 
 class Odd(gymnasium.Env[Any, Any]):

@@ -9,7 +9,6 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a3c.config import Config
 from a3c.envs import make_env, resolve_env
 from a3c.envs.levels import (
     CELLS,
@@ -24,6 +23,7 @@ from a3c.envs.levels import (
     veer,
 )
 from a3c.errors import UsageError
+from a3c.settings.config import Config
 
 
 def make(**kwargs):

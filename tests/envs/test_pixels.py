@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from a3c.config import resolve
 from a3c.envs import make_env, resolve_env
 from a3c.envs.pixels import CartPolePixels, patch
+from a3c.settings.config import resolve
 
 
 def test_an_observation_is_what_changed():

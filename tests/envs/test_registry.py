@@ -8,9 +8,9 @@ from typing import Any
 import gymnasium
 import pytest
 
-from a3c.config import Config, EnvConfig
 from a3c.envs.registry import find, is_atari, resolve_env
 from a3c.errors import UsageError
+from a3c.settings.config import Config, EnvConfig
 
 ATARI_IDS = [env_id for env_id, registration in gymnasium.registry.items() if is_atari(registration)]
 

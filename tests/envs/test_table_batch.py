@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from a3c.config import Config
 from a3c.envs import make_env, make_environment
 from a3c.envs.batch import Batch, EnvBatch
 from a3c.envs.table_batch import TableBatch
-from a3c.settings import EnvConfig
+from a3c.settings.config import Config
+from a3c.settings.groups import EnvConfig
 
 SEEDS = (3, 1, 4, 1)
 TAXI = "Taxi-v4"

@@ -24,7 +24,7 @@ import pygame
 import pytest
 
 from a3c.envs import make_environment
-from a3c.settings import EnvConfig
+from a3c.settings.groups import EnvConfig
 from a3c.types import EnvSpec
 from evaluators.buttons import keymap
 from evaluators.game_window import GameWindow

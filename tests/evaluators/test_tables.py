@@ -4,8 +4,8 @@ import gymnasium
 import numpy as np
 import pytest
 
-from a3c.config import Config
 from a3c.envs import make_env
+from a3c.settings.config import Config
 from a3c.types import EpisodeStats
 from evaluators.contest import exact_record
 from evaluators.episodes import Games

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from a3c.config import Config, Setting, settings
 from a3c.errors import UsageError
-from a3c.values import did_you_mean, parse_whole
+from a3c.settings.config import Config, Setting, settings
+from a3c.settings.values import did_you_mean, parse_whole
 
 TITLES = {
     "env": "environment",
@@ -28,7 +28,7 @@ TITLES = {
 }
 """The groups of settings, as headings."""
 
-BEGIN, END = "<!-- flags: written by `python -m a3c.flags` -->", "<!-- end of flags -->"
+BEGIN, END = "<!-- flags: written by `python -m a3c.settings.flags` -->", "<!-- end of flags -->"
 """What the tables of flags in the README stand between."""
 
 

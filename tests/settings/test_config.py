@@ -11,11 +11,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from a3c import config as c
 from a3c.errors import UsageError
-from a3c.flags import Parser, add_settings, given_settings
-from a3c.presets import preset_for, presets
-from a3c.values import parse_bool, parse_count, parse_duration, parse_key_value
+from a3c.settings import config as c
+from a3c.settings.flags import Parser, add_settings, given_settings
+from a3c.settings.presets import preset_for, presets
+from a3c.settings.values import parse_bool, parse_count, parse_duration, parse_key_value
 
 
 def typed(*argv: str) -> dict[str, Any]:

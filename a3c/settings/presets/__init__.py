@@ -15,7 +15,7 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Preset:
-    """Named settings from a3c/presets/NAME.toml."""
+    """Named settings from a3c/settings/presets/NAME.toml."""
 
     name: str
     summary: str

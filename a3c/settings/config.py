@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from a3c.errors import UsageError
-from a3c.presets import preset_for, presets
-from a3c.settings import (
+from a3c.settings.groups import (
     EPOCHS_OF,
     MODELS_OF,
     TABULAR,
@@ -37,7 +36,8 @@ from a3c.settings import (
     RunConfig,
     TableConfig,
 )
-from a3c.values import check, convert, did_you_mean, shown
+from a3c.settings.presets import preset_for, presets
+from a3c.settings.values import check, convert, did_you_mean, shown
 
 RUNS_FOLDER = Path("checkpoints")
 """Where runs go, below the current directory."""
