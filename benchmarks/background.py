@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from a3c.envs import make_env
+from a3c.learning.returns import explained_variance
 from a3c.networks import BACKGROUND, ActorCritic, make_network
-from a3c.returns import explained_variance
 from a3c.session import mean_picture
 from a3c.settings.config import Config, resolve
 from benchmarks.common import keep, machine, table

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from a3c.replay import Replay, ReplaySpec, check_memory, free_memory
+from a3c.learning.replay import Replay, ReplaySpec, check_memory, free_memory
 from benchmarks.common import keep, machine, table
 
 EPISODE = 800  # steps, about that of a game of Breakout

@@ -14,10 +14,10 @@ from a3c.agents.ppo import PpoAgent
 from a3c.agents.q_table import Exploration, QTableAgent, QTablePolicy
 from a3c.agents.random_agent import RandomAgent
 from a3c.errors import UsageError
-from a3c.losses import LossWeights
+from a3c.learning.losses import LossWeights
+from a3c.learning.replay import ReplaySpec, check_memory, free_memory
 from a3c.networks import make_network
 from a3c.q_networks import make_q_network
-from a3c.replay import ReplaySpec, check_memory, free_memory
 from a3c.settings.config import Config
 from a3c.settings.groups import EPOCHS_OF, TABULAR, LearnConfig
 from a3c.types import EnvSpec

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from a3c.agents.actor_critic import ActorCriticAgent, ActorCriticPolicy
-from a3c.losses import LossWeights
+from a3c.learning.losses import LossWeights
 from a3c.networks import MLP, A3CSmall
 from a3c.types import Counters, Rollout
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from a3c.errors import UsageError
-from a3c.replay import RESERVE_BYTES, Replay, ReplaySpec, SumTree, check_memory, free_memory
+from a3c.learning.replay import RESERVE_BYTES, Replay, ReplaySpec, SumTree, check_memory, free_memory
 
 GAMMA = 0.9
 

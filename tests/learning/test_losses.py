@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from a3c.losses import LossWeights, actor_critic_loss
+from a3c.learning.losses import LossWeights, actor_critic_loss
 
 
 def loss_of(valid):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from a3c.returns import explained_variance, gae
+from a3c.learning.returns import explained_variance, gae
 
 
 def brute_force(rewards, discounts, values, valid, gamma, tau):
