@@ -4,11 +4,11 @@ from setuptools import Extension, setup
 
 setup(
     ext_modules=[
-        # Plain C, loaded by a3c/pooling.py. Without a compiler the installation goes on, and PyTorch's own
-        # kernels do the work.
+        # Plain C, loaded by a3c/networks/pooling.py. Without a compiler the installation goes on, and
+        # PyTorch's own kernels do the work.
         Extension(
-            f"a3c._pooling_{kind}",
-            ["a3c/pooling.c"],
+            f"a3c.networks._pooling_{kind}",
+            ["a3c/networks/pooling.c"],
             define_macros=[(kind.upper(), "1")],
             extra_compile_args=["-O3"],
             optional=True,

@@ -101,7 +101,7 @@ def _emulator() -> Iterator[Finding]:
 
 
 def _compiled() -> Iterator[Finding]:
-    from a3c.pooling import COMPILED
+    from a3c.networks.pooling import COMPILED
 
     if COMPILED:
         yield Finding(OK, "the pooling of a3c-lstm was compiled here")

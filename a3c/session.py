@@ -22,7 +22,7 @@ from a3c.checkpoint import (
 )
 from a3c.envs import make_env
 from a3c.errors import CheckpointError, UsageError
-from a3c.networks import BACKGROUND
+from a3c.networks.actor_critic import BACKGROUND
 from a3c.parameters import Parameters
 from a3c.run_directory import RunDirectory
 from a3c.saving import Saver, progress_of

@@ -4,9 +4,9 @@
     python -m benchmarks.background --games Seaquest --model nature
 
 Plays at random, and fits a fresh network's value to the discounted clipped rewards of that play, once with a
-constant grey subtracted from the pictures and once with their mean (see `a3c/networks.py`). Prints how much
-of the features' power differs from picture to picture at the start, and how much of the variance of unseen
-returns the value explains after each pass. Writes benchmarks/results/background.json.
+constant grey subtracted from the pictures and once with their mean (see `a3c/networks/actor_critic.py`).
+Prints how much of the features' power differs from picture to picture at the start, and how much of the
+variance of unseen returns the value explains after each pass. Writes benchmarks/results/background.json.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 
 from a3c.envs import make_env
 from a3c.learning.returns import explained_variance
-from a3c.networks import BACKGROUND, ActorCritic, make_network
+from a3c.networks.actor_critic import BACKGROUND, ActorCritic, make_network
 from a3c.session import mean_picture
 from a3c.settings.config import Config, resolve
 from benchmarks.common import keep, machine, table

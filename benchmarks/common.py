@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import torch
 
-from a3c.pooling import COMPILED
+from a3c.networks.pooling import COMPILED
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"

@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from ale_py import roms
 
 from a3c.agents import cpu_computes_bf16
-from a3c.networks import A3Clstm
+from a3c.networks.actor_critic import A3Clstm
 from benchmarks.common import keep, machine, run_training, spread, table
 
 WORKERS = 2

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from a3c.agents.actor_critic import ActorCriticAgent, ActorCriticPolicy
-from a3c.networks import A3Clstm
+from a3c.networks.actor_critic import A3Clstm
 from tests.agents.test_actor_critic import COEFS, play, scripted
 from tests.run_tools import Run, script
 

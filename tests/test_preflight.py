@@ -8,7 +8,7 @@ import pytest
 
 from a3c import preflight
 from a3c.errors import StorageError, UsageError
-from a3c.networks import make_network
+from a3c.networks.actor_critic import make_network
 from a3c.preflight import check_room
 from a3c.scoreboard import Scoreboard
 from a3c.session import Session

@@ -16,8 +16,8 @@ from a3c.agents.random_agent import RandomAgent
 from a3c.errors import UsageError
 from a3c.learning.losses import LossWeights
 from a3c.learning.replay import ReplaySpec, check_memory, free_memory
-from a3c.networks import make_network
-from a3c.q_networks import make_q_network
+from a3c.networks.actor_critic import make_network
+from a3c.networks.q import make_q_network
 from a3c.settings.config import Config
 from a3c.settings.groups import EPOCHS_OF, TABULAR, LearnConfig
 from a3c.types import EnvSpec

@@ -6,7 +6,7 @@ import torch
 
 from a3c.agents.actor_critic import ActorCriticAgent, ActorCriticPolicy
 from a3c.learning.losses import LossWeights
-from a3c.networks import MLP, A3CSmall
+from a3c.networks.actor_critic import MLP, A3CSmall
 from a3c.types import Counters, Rollout
 
 COEFS = {"gamma": 0.9, "tau": 0.8, "weights": LossWeights(0.5, 0.03)}

@@ -12,8 +12,8 @@ from a3c.envs import make_env, resolve_env
 from a3c.errors import UsageError
 from a3c.learning.losses import huber_td_loss
 from a3c.learning.replay import ReplayBatch, ReplaySpec
-from a3c.networks import convolve_planes, scale_image
-from a3c.q_networks import QNetwork, make_q_network, mlp_body
+from a3c.networks.actor_critic import convolve_planes, scale_image
+from a3c.networks.q import QNetwork, make_q_network, mlp_body
 from a3c.settings.config import resolve
 from a3c.settings.groups import DqnConfig, ExploreConfig
 from a3c.types import Counters, EnvSpec, Rollout

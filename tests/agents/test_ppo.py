@@ -8,7 +8,7 @@ from a3c.agents.actor_critic import ActorCriticPolicy
 from a3c.agents.ppo import PpoAgent
 from a3c.errors import UsageError
 from a3c.learning.losses import LossWeights, ppo_loss
-from a3c.networks import MLP
+from a3c.networks.actor_critic import MLP
 from a3c.settings.config import resolve
 from a3c.settings.groups import PpoConfig
 from a3c.types import Counters, Rollout

@@ -19,7 +19,7 @@ LAST = torch.channels_last
 
 def _load(kind: str) -> ctypes.CDLL | None:
     """The compiled loops for one kind of number; None where there are none, or none that fit this machine."""
-    spec = find_spec(f"a3c._pooling_{kind}")
+    spec = find_spec(f"a3c.networks._pooling_{kind}")
     if spec is None or spec.origin is None:
         return None
     try:

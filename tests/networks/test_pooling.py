@@ -8,8 +8,8 @@ import subprocess
 import pytest
 import torch
 
-from a3c import pooling
-from a3c.pooling import pool_and_relu
+from a3c.networks import pooling
+from a3c.networks.pooling import pool_and_relu
 
 LAST = torch.channels_last
 SHAPES = [(2, 3, 8, 8), (3, 4, 9, 7), (1, 32, 5, 2), (4, 64, 18, 18)]
@@ -30,7 +30,7 @@ def _kernel(request, monkeypatch):
     if request.param == "plain":
         monkeypatch.setattr(pooling, "COMPILED", False)
     elif not pooling.COMPILED:
-        pytest.skip("a3c/pooling.c was not compiled with this installation")
+        pytest.skip("a3c/networks/pooling.c was not compiled with this installation")
 
 
 @pytest.mark.usefixtures("_kernel")

@@ -1,6 +1,6 @@
 """Q networks: each maps a batch of observations to one value per action, float32 [B, A].
 
-Pictures are scaled, and their layers initialised, as in `a3c.networks`.
+Pictures are scaled, and their layers initialised, as in `a3c.networks.actor_critic`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from a3c.networks import conv_side, convolve_planes, make_background, scale_image
+from a3c.networks.actor_critic import conv_side, convolve_planes, make_background, scale_image
 from a3c.types import State
 
 

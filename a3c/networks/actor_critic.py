@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from a3c.pooling import pool_and_relu
+from a3c.networks.pooling import pool_and_relu
 from a3c.types import State
 
 BACKGROUND = "background"
