@@ -25,7 +25,7 @@ from typing import Any, Literal, NamedTuple
 
 from a3c.atomic import publish_folder, read_regular, remove_folder, remove_leftovers, storage_errors
 from a3c.errors import CheckpointError
-from a3c.parameters import Shapes, differences
+from a3c.stores.parameters import Shapes, differences
 from a3c.tensor_files import (
     MAX_BYTES,
     Tensors,

@@ -20,9 +20,9 @@ import torch
 
 from a3c.checkpoint import Checkpoint, clean, entries, read_checkpoint, rewind
 from a3c.errors import CheckpointError, Diverged
-from a3c.parameters import Parameters
 from a3c.records import write_json
 from a3c.session import Session
+from a3c.stores.parameters import Parameters
 
 LARGEST_WEIGHT = 1e10
 """Far above any weight that learns, and far below where a forward pass overflows."""

@@ -23,11 +23,11 @@ from a3c.checkpoint import (
 from a3c.envs import make_env
 from a3c.errors import CheckpointError, UsageError
 from a3c.networks.actor_critic import BACKGROUND
-from a3c.parameters import Parameters
 from a3c.run_directory import RunDirectory
 from a3c.saving import Saver, progress_of
-from a3c.scoreboard import Scoreboard
 from a3c.settings.config import Config
+from a3c.stores.parameters import Parameters
+from a3c.stores.scoreboard import Scoreboard
 from a3c.stores.shared import SharedStore, StoreMemory
 from a3c.types import EnvSpec
 

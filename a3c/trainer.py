@@ -26,10 +26,10 @@ from a3c.reporter import Reporter
 from a3c.restart import take_requests
 from a3c.run_directory import open_run
 from a3c.saving import Progress
-from a3c.scoreboard import STOP_ALL, STOP_AND_SCORE, STOP_WORKERS
 from a3c.session import Session, open_session
 from a3c.settings.config import RUNS_FOLDER, Config, usable_cores
 from a3c.settings.groups import RunConfig
+from a3c.stores.scoreboard import STOP_ALL, STOP_AND_SCORE, STOP_WORKERS
 from a3c.worker import Worker, WorkerSpec, run_worker, spent
 
 _POLL_S = 0.1

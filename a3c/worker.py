@@ -12,8 +12,8 @@ from a3c.agents import make_agent
 from a3c.envs import make_env
 from a3c.memory import keep_freed_memory
 from a3c.rollouts import collect
-from a3c.scoreboard import Scoreboard
 from a3c.session import Session
+from a3c.stores.scoreboard import Scoreboard
 from a3c.timings import Timings
 from a3c.types import PushResult, Rollout
 

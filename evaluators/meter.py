@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from a3c.scoreboard import TIMED, Scoreboard, counters_of
+from a3c.stores.scoreboard import TIMED, Scoreboard, counters_of
 from a3c.types import Counters
 from evaluators.episodes import Games
 from evaluators.stats import summarise

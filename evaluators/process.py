@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from a3c.saving import Progress, Record
-from a3c.scoreboard import STOP_ALL, STOP_AND_SCORE
 from a3c.session import Session
+from a3c.stores.scoreboard import STOP_ALL, STOP_AND_SCORE
 from a3c.stores.shared import Snapshot
 from a3c.tensor_files import non_finite
 from evaluators import contest

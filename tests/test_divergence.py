@@ -16,9 +16,9 @@ from a3c.divergence import Guard
 from a3c.envs import resolve_env
 from a3c.errors import Diverged
 from a3c.saving import Progress
-from a3c.scoreboard import Scoreboard
 from a3c.session import Session, probe
 from a3c.settings.config import build_config
+from a3c.stores.scoreboard import Scoreboard
 from a3c.stores.shared import StoreMemory
 from tests.run_tools import TINY, Run, wait_for
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from a3c.parameters import Parameters
-from a3c.scoreboard import Scoreboard
 from a3c.settings.groups import OptimConfig
+from a3c.stores.parameters import Parameters
+from a3c.stores.scoreboard import Scoreboard
 from a3c.stores.shared import SharedStore, StoreMemory
 from tests.run_tools import ROOT, TINY, Run, wait_for
 

@@ -33,7 +33,7 @@ NEVER = {
     "a3c.learning.returns": "a3c",
     "a3c.learning.losses": "a3c",
     "a3c.networks.actor_critic": "a3c.settings.config a3c.envs",
-    "a3c.optim": "a3c.networks.actor_critic a3c.stores",
+    "a3c.stores.optim": "a3c.networks.actor_critic a3c.stores",
     "a3c.envs": "torch multiprocessing a3c.agents a3c.stores a3c.processes.group",
     "a3c.agents": "a3c.stores a3c.envs a3c.processes.group multiprocessing gymnasium",
     "a3c.stores": "a3c.agents a3c.envs a3c.processes.group",

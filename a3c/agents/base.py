@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from a3c.parameters import Parameters
+from a3c.stores.parameters import Parameters
 from a3c.types import ActorOutput, Counters, Gradients, Rollout, State
 
 

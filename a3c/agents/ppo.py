@@ -13,8 +13,8 @@ from a3c.agents.actor_critic import ActorCriticPolicy, PolicyAgent, judge
 from a3c.agents.base import Lesson
 from a3c.learning.losses import LossWeights, ppo_loss
 from a3c.learning.returns import explained_variance, gae
-from a3c.parameters import gradients_of
 from a3c.settings.groups import PpoConfig
+from a3c.stores.parameters import gradients_of
 from a3c.types import ActorOutput, Counters, Gradients, Rollout, State
 
 

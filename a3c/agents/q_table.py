@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from a3c.agents.base import Lesson
-from a3c.parameters import Parameters
+from a3c.stores.parameters import Parameters
 from a3c.types import ActorOutput, Counters, Gradients, Rollout, Rows, State
 
 

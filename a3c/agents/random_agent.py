@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from a3c.agents.base import Lesson
-from a3c.parameters import Parameters
+from a3c.stores.parameters import Parameters
 from a3c.types import ActorOutput, Counters, Rollout, State
 
 

@@ -1,0 +1,6 @@
+"""Shared state: the weights, the optimizer's moments and the counters, and the doors through which workers
+pull and push.
+
+`base` is the contract; `shared` keeps it in the shared memory of one machine. It may import `learning` for
+schedules, `settings`, and the ground.
+"""

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import torch
 
-from a3c.parameters import Parameters
+from a3c.stores.parameters import Parameters
 from a3c.types import Counters, Gradients, PushResult
 
 

@@ -22,10 +22,10 @@ import torch
 
 from a3c.errors import StorageError
 from a3c.learning.schedules import learning_rate
-from a3c.optim import make_optimizer
-from a3c.parameters import Parameters, Shapes
-from a3c.scoreboard import Scoreboard
 from a3c.settings.groups import OptimConfig
+from a3c.stores.optim import make_optimizer
+from a3c.stores.parameters import Parameters, Shapes
+from a3c.stores.scoreboard import Scoreboard
 from a3c.types import Counters, Gradients, PushResult, Rows
 
 Snapshot = dict[str, dict[str, torch.Tensor]]

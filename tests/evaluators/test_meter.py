@@ -2,7 +2,7 @@
 
 import pytest
 
-from a3c.scoreboard import Scoreboard
+from a3c.stores.scoreboard import Scoreboard
 from a3c.types import EpisodeStats
 from evaluators.episodes import Games
 from evaluators.meter import Meter, evaluation_points, games_row, interval_row, training_points

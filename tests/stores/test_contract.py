@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from a3c.parameters import Parameters
-from a3c.scoreboard import Scoreboard
 from a3c.settings.groups import OptimConfig
+from a3c.stores.parameters import Parameters
+from a3c.stores.scoreboard import Scoreboard
 from a3c.stores.shared import SharedStore, StoreMemory
 from a3c.types import Rows
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from a3c.optim import make_optimizer
+from a3c.stores.optim import make_optimizer
 
 REFERENCES = {
     "adam": lambda p: torch.optim.Adam([p], lr=0.01, eps=1e-5, amsgrad=True),

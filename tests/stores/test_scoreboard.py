@@ -1,6 +1,6 @@
 import torch.multiprocessing as mp
 
-from a3c.scoreboard import Scoreboard
+from a3c.stores.scoreboard import Scoreboard
 
 
 def add_many(board, row):
