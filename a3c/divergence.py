@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from a3c.checkpoint import Checkpoint, clean, entries, read_checkpoint, rewind
 from a3c.errors import CheckpointError, Diverged
-from a3c.records import write_json
 from a3c.session import Session
+from a3c.storage.checkpoint import Checkpoint, clean, entries, read_checkpoint, rewind
+from a3c.storage.records import write_json
 from a3c.stores.parameters import Parameters
 
 LARGEST_WEIGHT = 1e10

@@ -11,7 +11,11 @@ import numpy as np
 import torch
 
 from a3c.agents import check_replay, make_policy, metric_names
-from a3c.checkpoint import (
+from a3c.envs import make_env
+from a3c.errors import CheckpointError, UsageError
+from a3c.networks.actor_critic import BACKGROUND
+from a3c.settings.config import Config
+from a3c.storage.checkpoint import (
     Checkpoint,
     check_compatible,
     clean,
@@ -20,12 +24,8 @@ from a3c.checkpoint import (
     read_checkpoint,
     rewind,
 )
-from a3c.envs import make_env
-from a3c.errors import CheckpointError, UsageError
-from a3c.networks.actor_critic import BACKGROUND
-from a3c.run_directory import RunDirectory
-from a3c.saving import Saver, progress_of
-from a3c.settings.config import Config
+from a3c.storage.run_directory import RunDirectory
+from a3c.storage.saving import Saver, progress_of
 from a3c.stores.parameters import Parameters
 from a3c.stores.scoreboard import Scoreboard
 from a3c.stores.shared import SharedStore, StoreMemory

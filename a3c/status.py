@@ -20,11 +20,11 @@ import psutil  # type: ignore[import-untyped]
 
 from a3c.errors import A3CError, StorageError, UsageError
 from a3c.live import LIVE_STATES, count, is_terminal, make_console, make_view, panel
-from a3c.run_directory import STATUS, read_status
-from a3c.run_lock import LOCK, Holder, lock_holder
 from a3c.settings.config import RUNS_FOLDER
 from a3c.settings.flags import Parser
 from a3c.settings.values import parse_duration
+from a3c.storage.run_directory import STATUS, read_status
+from a3c.storage.run_lock import LOCK, Holder, lock_holder
 
 WATCH_HINT = "Ctrl-C leaves this view; the run goes on"
 _FORCED_STOP_S = 5.0

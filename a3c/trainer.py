@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from a3c.checkpoint import entries
 from a3c.divergence import Guard
 from a3c.errors import EXIT_OK, A3CError
 from a3c.live import make_view
@@ -24,11 +23,12 @@ from a3c.processes.notify import ServiceManager
 from a3c.processes.supervisor import EVALUATOR, WORKER, State
 from a3c.reporter import Reporter
 from a3c.restart import take_requests
-from a3c.run_directory import open_run
-from a3c.saving import Progress
 from a3c.session import Session, open_session
 from a3c.settings.config import RUNS_FOLDER, Config, usable_cores
 from a3c.settings.groups import RunConfig
+from a3c.storage.checkpoint import entries
+from a3c.storage.run_directory import open_run
+from a3c.storage.saving import Progress
 from a3c.stores.scoreboard import STOP_ALL, STOP_AND_SCORE, STOP_WORKERS
 from a3c.worker import Worker, WorkerSpec, run_worker, spent
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from a3c.checkpoint import entries
 from a3c.settings.values import parse_count
+from a3c.storage.checkpoint import entries
 from a3c.stores.shared import WEIGHTS
 from benchmarks.common import keep, machine, table
 from benchmarks.learning import FIRST_SEED, play

@@ -34,10 +34,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from a3c.checkpoint import entries
 from a3c.envs import make_env
-from a3c.records import read_json_lines
-from a3c.run_directory import METRICS
+from a3c.storage.checkpoint import entries
+from a3c.storage.records import read_json_lines
+from a3c.storage.run_directory import METRICS
 from benchmarks.common import RESULTS, ROOT, keep, machine, table
 from evaluators.episodes import evaluate
 from evaluators.trained import Rebuilt, find_trained, rebuild

@@ -34,8 +34,8 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from a3c.run_directory import read_status
-from a3c.run_lock import lock_holder
+from a3c.storage.run_directory import read_status
+from a3c.storage.run_lock import lock_holder
 from benchmarks.common import RESULTS, ROOT, keep, machine, table
 
 Sample = dict[str, Any]

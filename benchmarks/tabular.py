@@ -29,8 +29,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from a3c.checkpoint import best_checkpoint, newest_checkpoint
 from a3c.settings.config import from_dict
+from a3c.storage.checkpoint import best_checkpoint, newest_checkpoint
 from benchmarks.common import ROOT, keep, machine, spread, table
 from evaluators.exact import Judge, transition_model
 from evaluators.tables import find_judge

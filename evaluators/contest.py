@@ -6,7 +6,7 @@ other seeds, and only the mean over all games of both evaluations counts; it bec
 
 from __future__ import annotations
 
-from a3c.saving import Record
+from a3c.storage.saving import Record
 from evaluators.episodes import Games
 from evaluators.exact import ExactScore
 from evaluators.stats import summarise

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from a3c.atomic import replace_file, storage_errors
 from a3c.errors import UsageError
-from a3c.records import read_json_lines
-from a3c.run_directory import CONFIG, METRICS, load_config
 from a3c.settings.config import Config
+from a3c.storage.atomic import replace_file, storage_errors
+from a3c.storage.records import read_json_lines
+from a3c.storage.run_directory import CONFIG, METRICS, load_config
 
 TRAIN, EVALUATION = "train", "evaluation"
 AXES = ("steps", "frames", "episodes", "time")

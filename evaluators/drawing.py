@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
-from a3c.atomic import storage_errors
+from a3c.storage.atomic import storage_errors
 from evaluators.curves import EVALUATION, TRAIN, Curves, band, moving_average
 from evaluators.references import Reference
 

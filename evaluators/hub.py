@@ -13,12 +13,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from a3c.atomic import read_regular
 from a3c.errors import EXIT_OK, A3CError, CheckpointError, StorageError, UsageError
 from a3c.settings.flags import Parser
+from a3c.storage.atomic import read_regular
 
 if TYPE_CHECKING:
-    from a3c.checkpoint import Checkpoint
+    from a3c.storage.checkpoint import Checkpoint
 
 PREFIX = "hub:"
 """What a checkpoint's name on the Hub begins with: hub:user/name, or hub:user/name@revision."""

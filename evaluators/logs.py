@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from a3c.agents import make_policy
-from a3c.atomic import replace_file
-from a3c.records import JsonLines, read_json_lines
-from a3c.run_directory import METRICS
 from a3c.settings.config import Config, settings
 from a3c.settings.groups import ALGOS
+from a3c.storage.atomic import replace_file
+from a3c.storage.records import JsonLines, read_json_lines
+from a3c.storage.run_directory import METRICS
 from a3c.types import Counters, EnvSpec
 from evaluators.clip import Clip
 from evaluators.writer import Clock, TensorBoard

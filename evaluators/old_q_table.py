@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from a3c.atomic import read_regular, replace_file, storage_errors
 from a3c.errors import EXIT_OK, CheckpointError, UsageError
 from a3c.settings.flags import Parser
+from a3c.storage.atomic import read_regular, replace_file, storage_errors
 
 MAX_BYTES = 2**26
 TABLE_NAMES = ("qtable", "q_table", "Q", "q")
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
 
     import torch
 
-    from a3c.tensor_files import encode_tensors
+    from a3c.storage.tensor_files import encode_tensors
 
     with storage_errors(f"write {options.out}"):
         replace_file(options.out, encode_tensors({"q": torch.from_numpy(table)}))

@@ -19,10 +19,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from a3c.atomic import read_regular
-from a3c.checkpoint import SCHEMA, Checkpoint
 from a3c.errors import A3CError, CheckpointError
-from a3c.tensor_files import MAX_BYTES, decode_tensors, non_finite, one_line
+from a3c.storage.atomic import read_regular
+from a3c.storage.checkpoint import SCHEMA, Checkpoint
+from a3c.storage.tensor_files import MAX_BYTES, decode_tensors, non_finite, one_line
 
 MANIFEST, CONFIG, MODEL, RESULTS = "MANIFEST.json", "config.json", "model.safetensors", "results.json"
 REPLAY, METRICS, CARD = "replay.mp4", "metrics.csv", "README.md"

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from a3c.atomic import publish_folder, storage_errors
 from a3c.envs import make_env
 from a3c.errors import CheckpointError, UsageError
-from a3c.run_directory import METRICS as RUN_METRICS
-from a3c.tensor_files import encode_tensors
+from a3c.storage.atomic import publish_folder, storage_errors
+from a3c.storage.run_directory import METRICS as RUN_METRICS
+from a3c.storage.tensor_files import encode_tensors
 from evaluators import package_format as names
 from evaluators.curves import read_curves, write_csv
 from evaluators.episodes import Games, Played, Steps, finish, play, play_seeds

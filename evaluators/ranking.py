@@ -13,7 +13,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from a3c.agents import Policy
-from a3c.atomic import replace_file, storage_errors
 from a3c.envs.levels import (
     ACTIONS,
     CELLS,
@@ -25,6 +24,7 @@ from a3c.envs.levels import (
     random_level,
     veer,
 )
+from a3c.storage.atomic import replace_file, storage_errors
 from evaluators.exact import Model, optimal_value, policy_value, transition_model
 
 RANDOM_PLAY = np.full((CELLS, ACTIONS), 1 / ACTIONS)

@@ -8,11 +8,11 @@ from functools import partial
 import torch
 
 from a3c.agents.random_agent import RandomAgent
-from a3c.atomic import storage_errors
 from a3c.envs import make_env
 from a3c.errors import UsageError
-from a3c.records import write_json
 from a3c.settings.groups import TABULAR
+from a3c.storage.atomic import storage_errors
+from a3c.storage.records import write_json
 from evaluators.episodes import Games, finish, play_seeds
 from evaluators.exact import published_seeds
 from evaluators.options import Options

@@ -14,14 +14,14 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from a3c.atomic import storage_errors
 from a3c.cli import run
 from a3c.errors import UsageError
 from a3c.processes.signals import Signals
-from a3c.run_lock import RunLock
 from a3c.settings.config import resolve, settings
 from a3c.settings.flags import Parser, add_settings, given_settings
 from a3c.spaces import Range, Space
+from a3c.storage.atomic import storage_errors
+from a3c.storage.run_lock import RunLock
 from evaluators.study_picture import Point, draw_study
 from evaluators.trial import Trial, TrialFailed
 

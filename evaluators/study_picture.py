@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from a3c.atomic import storage_errors
+from a3c.storage.atomic import storage_errors
 
 _LABEL, _TICK = 16, 13  # points
 _DOT, _BEST = "#1f6fb4", "#d95f02"

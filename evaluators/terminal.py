@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from a3c.atomic import write_all
 from a3c.errors import EXIT_SIGNAL, UsageError
+from a3c.storage.atomic import write_all
 from evaluators.buttons import DOWN, LEFT, LETTERS, QUIT, RIGHT, UP
 
 HOLD_S = 0.2

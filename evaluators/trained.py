@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from a3c.agents import Policy, make_policy
-from a3c.checkpoint import (
+from a3c.envs import make_env, resolve_env
+from a3c.errors import A3CError, CheckpointError, UsageError
+from a3c.settings.config import RUNS_FOLDER, Config, from_dict
+from a3c.storage.checkpoint import (
     Checkpoint,
     best_checkpoint,
     check_compatible,
@@ -16,11 +19,8 @@ from a3c.checkpoint import (
     newest_checkpoint,
     read_checkpoint,
 )
-from a3c.envs import make_env, resolve_env
-from a3c.errors import A3CError, CheckpointError, UsageError
-from a3c.run_directory import CONFIG, load_config
-from a3c.settings.config import RUNS_FOLDER, Config, from_dict
-from a3c.tensor_files import pickle_hint
+from a3c.storage.run_directory import CONFIG, load_config
+from a3c.storage.tensor_files import pickle_hint
 from a3c.types import EnvSpec
 from evaluators import hub
 from evaluators.package_format import folder, is_package, read_package

@@ -15,8 +15,8 @@ from typing import Any
 
 from a3c.errors import EXIT_DIVERGED, EXIT_OK
 from a3c.processes.signals import signal_tree
-from a3c.records import read_json_lines
 from a3c.settings.config import settings
+from a3c.storage.records import read_json_lines
 
 _STOP_S = 30.0  # a graceful stop, with its last checkpoint
 _PR_SET_PDEATHSIG = 1

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from a3c.agents import make_policy
-from a3c.checkpoint import entries, newest_checkpoint
 from a3c.divergence import Guard
 from a3c.envs import resolve_env
 from a3c.errors import Diverged
-from a3c.saving import Progress
 from a3c.session import Session, probe
 from a3c.settings.config import build_config
+from a3c.storage.checkpoint import entries, newest_checkpoint
+from a3c.storage.saving import Progress
 from a3c.stores.scoreboard import Scoreboard
 from a3c.stores.shared import StoreMemory
 from tests.run_tools import TINY, Run, wait_for

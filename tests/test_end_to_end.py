@@ -8,11 +8,11 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from a3c.checkpoint import read_checkpoint
 from a3c.errors import EXIT_CHECKPOINT
 from a3c.networks.actor_critic import BACKGROUND, A3Clstm
 from a3c.session import mean_picture
 from a3c.settings.config import from_dict
+from a3c.storage.checkpoint import read_checkpoint
 from tests.run_tools import TINY, Run, script
 
 SMALL = ["--model", "a3c-small", *TINY]

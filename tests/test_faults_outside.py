@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from a3c.processes.supervisor import Limits
-from a3c.run_lock import lock_holder
 from a3c.settings.groups import RunConfig
+from a3c.storage.run_lock import lock_holder
 from a3c.trainer import limits
 from tests.run_tools import ROOT, TINY, Run, wait_for
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from a3c.checkpoint import read_checkpoint
+from a3c.storage.checkpoint import read_checkpoint
 from tests.run_tools import TINY, Run, gone, wait_for
 
 CARTPOLE = ["--env", "CartPole-v1", "--workers", "1", "--checkpoint-every", "1", "--eval-every", "1", *TINY]

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from a3c.cli import main
-from a3c.run_lock import LOCK
+from a3c.storage.run_lock import LOCK
 
 ROOT = Path(__file__).parents[1]
 
 RUN = """
 import json, signal, sys, threading
 from pathlib import Path
-from a3c.run_lock import RunLock
+from a3c.storage.run_lock import RunLock
 
 folder, manners = Path(sys.argv[1]), sys.argv[2]
 

@@ -41,7 +41,7 @@ NEVER = {
     "a3c.worker": "a3c.processes.supervisor a3c.trainer",
     "a3c.processes.supervisor": "torch os signal time multiprocessing",
     "a3c.processes.group": "torch a3c.agents a3c.envs a3c.stores",
-    "a3c.checkpoint": "a3c.agents a3c.envs a3c.stores",
+    "a3c.storage.checkpoint": "a3c.agents a3c.envs a3c.stores",
     "evaluators": "a3c.processes.supervisor a3c.worker a3c.trainer a3c.processes.group",
 }
 """Who must not import what; a name covers all below it."""
@@ -52,7 +52,7 @@ TORCH_FREE = (
     "a3c.settings.config",
     "a3c.settings.flags",
     "a3c.live",
-    "a3c.run_directory",
+    "a3c.storage.run_directory",
     "a3c.status",
     "a3c.processes.supervisor",
     "a3c.doctor",

@@ -8,8 +8,8 @@ import gymnasium
 import pytest
 import torch
 
-from a3c.checkpoint import read_checkpoint
 from a3c.cli import main
+from a3c.storage.checkpoint import read_checkpoint
 from tests.run_tools import Run, script
 
 ZERO = 1e-9

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from a3c.run_lock import lock_holder
+from a3c.storage.run_lock import lock_holder
 
 ROOT = Path(__file__).parents[1]
 Tmux = Callable[..., str]

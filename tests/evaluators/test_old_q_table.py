@@ -15,7 +15,7 @@ import torch
 
 from a3c.cli import main
 from a3c.errors import CheckpointError
-from a3c.tensor_files import load_state_dict
+from a3c.storage.tensor_files import load_state_dict
 from evaluators.old_q_table import read_plain_pickle, read_q_table
 
 TABLE = np.arange(12, dtype=np.float64).reshape(3, 4) / 7

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from a3c.cli import main
-from a3c.records import write_json
-from a3c.run_directory import CONFIG, METRICS
 from a3c.settings.config import Config
 from a3c.settings.groups import EnvConfig
+from a3c.storage.records import write_json
+from a3c.storage.run_directory import CONFIG, METRICS
 from evaluators.curves import EVALUATION, TRAIN, band, moving_average, read_curves, surviving
 from evaluators.drawing import telling
 from evaluators.references import references

@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 import torch
 
-from a3c.checkpoint import (
+from a3c.errors import CheckpointError, StorageError
+from a3c.storage.checkpoint import (
     Checkpoint,
     DamagedCheckpoint,
     best_checkpoint,
@@ -34,7 +35,6 @@ from a3c.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from a3c.errors import CheckpointError, StorageError
 from tests.fault_tools import ROOT, WatchedCalls, run_python
 
 FILES = ("model.safetensors", "optimizer.safetensors", "agent.safetensors", "state.json", "MANIFEST.json")
@@ -107,7 +107,7 @@ class TestCrashes:
         run_python(
             "import sys, pathlib, torch; torch.set_num_threads(1);"
             "from tests.fault_tools import die_at_every_call;"
-            "from tests.test_checkpoint_faults import save_and_prune;"
+            "from tests.storage.test_checkpoint_faults import save_and_prune;"
             "before, places = map(pathlib.Path, sys.argv[1:]);"
             "die_at_every_call(save_and_prune, before, places); print(0)",
             tmp_path / "before",
@@ -230,9 +230,9 @@ class TestStorage:
     def test_f26_a_disk_that_is_full_and_then_has_room(self, tmp_path: Path) -> None:
         code = """
 import json, os, pathlib, sys
-from a3c.checkpoint import newest_checkpoint, write_checkpoint
+from a3c.storage.checkpoint import newest_checkpoint, write_checkpoint
 from a3c.errors import StorageError
-from tests.test_checkpoint_faults import make, step_of
+from tests.storage.test_checkpoint_faults import make, step_of
 disk = pathlib.Path(sys.argv[1])
 write_checkpoint(disk, make(1), 1)
 ballast = disk / "ballast"
@@ -261,9 +261,9 @@ print(json.dumps([message, names, full, step_of(newest_checkpoint(disk)[1])]))
     def test_f26_a_limit_on_file_sizes(self, tmp_path: Path) -> None:
         code = """
 import json, os, pathlib, resource, sys
-from a3c.checkpoint import newest_checkpoint, write_checkpoint
+from a3c.storage.checkpoint import newest_checkpoint, write_checkpoint
 from a3c.errors import StorageError
-from tests.test_checkpoint_faults import make, step_of
+from tests.storage.test_checkpoint_faults import make, step_of
 run_dir = pathlib.Path(sys.argv[1])
 write_checkpoint(run_dir, make(1), 1)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
@@ -641,7 +641,7 @@ def _memory_mb(field: str) -> float:
 def test_f23_bombs_cost_neither_time_nor_memory(tmp_path: Path) -> None:
     results = run_python(
         "import json, sys, pathlib, torch; torch.set_num_threads(1);"
-        "from tests.test_checkpoint_faults import measure_bombs;"
+        "from tests.storage.test_checkpoint_faults import measure_bombs;"
         "print(json.dumps(measure_bombs(pathlib.Path(sys.argv[1]))))",
         tmp_path,
     )

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from a3c.atomic import FILE_MODE, read_regular, replace_file
+from a3c.storage.atomic import FILE_MODE, read_regular, replace_file
 
 MAX_JSON_BYTES = 2**22
 

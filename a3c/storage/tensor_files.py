@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 import safetensors.torch
 import torch
 
-from a3c.atomic import regular_size
 from a3c.errors import CheckpointError
+from a3c.storage.atomic import regular_size
 
 MAX_BYTES = 2**30
 """Largest file of tensors that is read."""

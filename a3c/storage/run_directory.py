@@ -4,7 +4,7 @@ checkpoints/Breakout-v0-a3c/        a second run of the same kind is Breakout-v0
     config.json                     settings, and one entry per start: command, versions, host
     status.json                     how it goes, replaced every few seconds
     metrics.jsonl                   one line per point of a curve
-    ckpt-000012345/ best-.../       see a3c.checkpoint
+    ckpt-000012345/ best-.../       see a3c.storage.checkpoint
     lock                            held by the process that owns the run
 """
 
@@ -25,11 +25,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from a3c.atomic import FOLDER_MODE, storage_errors
 from a3c.errors import CheckpointError, StorageError, UsageError
-from a3c.records import JsonLines, read_json, write_json
-from a3c.run_lock import RunLock
 from a3c.settings.config import Config, from_dict, resolve, resolve_resumed
+from a3c.storage.atomic import FOLDER_MODE, storage_errors
+from a3c.storage.records import JsonLines, read_json, write_json
+from a3c.storage.run_lock import RunLock
 
 CONFIG, STATUS, METRICS = "config.json", "status.json", "metrics.jsonl"
 NEWEST = "newest"

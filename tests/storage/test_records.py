@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from a3c.records import JsonLines, read_json, read_json_lines, write_json
+from a3c.storage.records import JsonLines, read_json, read_json_lines, write_json
 from tests.fault_tools import WatchedCalls, run_python
 
 
@@ -123,7 +123,7 @@ class TestJsonLines:
     def test_f27_a_full_disk_and_then_room_again(self, tmp_path: Path) -> None:
         code = """
 import json, os, pathlib, sys
-from a3c.records import JsonLines, read_json_lines
+from a3c.storage.records import JsonLines, read_json_lines
 disk = pathlib.Path(sys.argv[1])
 lines = JsonLines(disk / "m.jsonl")
 i = 0

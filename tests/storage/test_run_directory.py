@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from a3c.errors import CheckpointError, RunDirectoryInUse, StorageError, UsageError
-from a3c.records import read_json, read_json_lines
-from a3c.run_directory import (
+from a3c.settings.config import Config, resolve
+from a3c.storage.records import read_json, read_json_lines
+from a3c.storage.run_directory import (
     RunDirectory,
     choose_config,
     find_run,
@@ -28,8 +29,7 @@ from a3c.run_directory import (
     read_status,
     run_name,
 )
-from a3c.run_lock import RunLock, lock_holder
-from a3c.settings.config import Config, resolve
+from a3c.storage.run_lock import RunLock, lock_holder
 from tests.fault_tools import ROOT, run_python
 
 COMMAND = ["run.py", "--env", "CartPole-v1"]
@@ -175,7 +175,7 @@ class TestNewRuns:
             make_run(tmp_path / "link")
 
     def test_imports_no_torch(self) -> None:
-        code = "import a3c.run_directory, sys, json; print(json.dumps('torch' in sys.modules))"
+        code = "import a3c.storage.run_directory, sys, json; print(json.dumps('torch' in sys.modules))"
         assert run_python(code) is False
 
 
@@ -312,7 +312,7 @@ import json, os, sys, time
 from pathlib import Path
 from a3c.settings.config import resolve
 from a3c.errors import A3CError
-from a3c.run_directory import open_run
+from a3c.storage.run_directory import open_run
 root, run_dir, ready, go = sys.argv[1:]
 given = {"env": "CartPole-v1", "preset": "none", **({"run_dir": run_dir} if run_dir else {})}
 config = resolve(given)
@@ -450,7 +450,7 @@ import json, os, sys
 from pathlib import Path
 from a3c.settings.config import resolve
 from a3c.errors import A3CError
-from a3c.run_directory import choose_config, open_run
+from a3c.storage.run_directory import choose_config, open_run
 if os.geteuid() == 0:
     os.seteuid(65534)
 results = []

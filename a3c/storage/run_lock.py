@@ -18,8 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from a3c.atomic import FILE_MODE, storage_errors, write_all
 from a3c.errors import RunDirectoryInUse
+from a3c.storage.atomic import FILE_MODE, storage_errors, write_all
 
 LOCK = "lock"
 PATIENCE_S = 0.3

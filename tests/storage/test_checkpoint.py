@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from a3c.checkpoint import (
+from a3c.errors import CheckpointError, StorageError
+from a3c.storage.checkpoint import (
     Checkpoint,
     DamagedCheckpoint,
     best_checkpoint,
@@ -23,7 +24,6 @@ from a3c.checkpoint import (
     rewind,
     write_checkpoint,
 )
-from a3c.errors import CheckpointError, StorageError
 
 ENV = {"env_id": "CartPole-v1", "num_actions": 2, "observation_shape": [4], "sticky": 0.0}
 NETWORK = {"weight": (2, 3), "bias": (2,)}
@@ -254,7 +254,7 @@ class TestFinding:
                 prune(tmp_path, 1)
             return read_checkpoint(path)
 
-        monkeypatch.setattr("a3c.checkpoint.read_checkpoint", pruning_read)
+        monkeypatch.setattr("a3c.storage.checkpoint.read_checkpoint", pruning_read)
         found = newest_checkpoint(tmp_path, set_aside=False)
         assert found is not None
         assert same(found[1], make(2))
@@ -413,7 +413,7 @@ def test_damage_is_told_from_what_cannot_be_read(tmp_path: Path, monkeypatch: py
             raise error
 
         with monkeypatch.context() as patched:
-            patched.setattr("a3c.checkpoint.read_regular", fail)
+            patched.setattr("a3c.storage.checkpoint.read_regular", fail)
             with pytest.raises(CheckpointError) as caught:
                 newest_checkpoint(tmp_path)
             assert not isinstance(caught.value, DamagedCheckpoint)

@@ -23,10 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from a3c.atomic import publish_folder, read_regular, remove_folder, remove_leftovers, storage_errors
 from a3c.errors import CheckpointError
-from a3c.stores.parameters import Shapes, differences
-from a3c.tensor_files import (
+from a3c.storage.atomic import publish_folder, read_regular, remove_folder, remove_leftovers, storage_errors
+from a3c.storage.tensor_files import (
     MAX_BYTES,
     Tensors,
     decode_tensors,
@@ -36,6 +35,7 @@ from a3c.tensor_files import (
     one_line,
     read_safetensors,
 )
+from a3c.stores.parameters import Shapes, differences
 
 SCHEMA = 1
 """Version of the layout and of the state's fields; a reader refuses a higher one."""
