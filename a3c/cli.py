@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from a3c import __version__
+from a3c.console.streams import UnbreakableStream
 from a3c.errors import EXIT_OK, EXIT_SIGNAL, A3CError, UsageError
 from a3c.settings.config import RUNS_FOLDER, Config, usable_cores
 from a3c.settings.flags import Parser, add_settings, given_settings
 from a3c.settings.presets import presets
 from a3c.settings.values import did_you_mean
-from a3c.streams import UnbreakableStream
 
 
 class Command(NamedTuple):
@@ -41,11 +41,11 @@ COMMANDS = {
     "convert-q-table": Command("take the numbers out of a pickled Q table", "evaluators.old_q_table", "main"),
     "plot": Command("draw learning curves", "evaluators.plots", "main"),
     "play": Command("play a game by keyboard, or watch an agent", "evaluators.play", "main"),
-    "status": Command("show a run from another shell", "a3c.status", "status"),
-    "stop": Command("stop a run, with a last checkpoint", "a3c.status", "stop"),
-    "restart-worker": Command("replace one process of a run", "a3c.restart", "restart_worker"),
+    "status": Command("show a run from another shell", "a3c.console.status", "status"),
+    "stop": Command("stop a run, with a last checkpoint", "a3c.console.status", "stop"),
+    "restart-worker": Command("replace one process of a run", "a3c.console.restart", "restart_worker"),
     "presets": Command("list the named settings, or show one", "a3c.cli", "show_presets"),
-    "doctor": Command("check this machine", "a3c.doctor", "doctor"),
+    "doctor": Command("check this machine", "a3c.console.doctor", "doctor"),
 }
 
 

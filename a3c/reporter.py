@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from a3c.live import View
+from a3c.console.live import View
 from a3c.memory import MemoryMeter
 from a3c.processes.group import ChildStatus, Event
 from a3c.session import Session

@@ -13,16 +13,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from a3c.console.live import make_view
+from a3c.console.logs import logging_to
+from a3c.console.restart import take_requests
 from a3c.divergence import Guard
 from a3c.errors import EXIT_OK, A3CError
-from a3c.live import make_view
-from a3c.logs import logging_to
 from a3c.preflight import check_room
 from a3c.processes.group import ChildSpec, Event, Limits, Link, ProcessGroup, Signals, ensure_open_files
 from a3c.processes.notify import ServiceManager
 from a3c.processes.supervisor import EVALUATOR, WORKER, State
 from a3c.reporter import Reporter
-from a3c.restart import take_requests
 from a3c.session import Session, open_session
 from a3c.settings.config import RUNS_FOLDER, Config, usable_cores
 from a3c.settings.groups import RunConfig

@@ -51,11 +51,11 @@ TORCH_FREE = (
     "a3c.cli",
     "a3c.settings.config",
     "a3c.settings.flags",
-    "a3c.live",
+    "a3c.console.live",
     "a3c.storage.run_directory",
-    "a3c.status",
+    "a3c.console.status",
     "a3c.processes.supervisor",
-    "a3c.doctor",
+    "a3c.console.doctor",
 )
 
 

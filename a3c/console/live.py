@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from a3c.streams import UnbreakableStream
+from a3c.console.streams import UnbreakableStream
 
 Status = Mapping[str, Any]
 

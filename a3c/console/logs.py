@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from a3c.live import View
+from a3c.console.live import View
 
 _MAX_BYTES, _KEPT = 5_000_000, 3
 

@@ -16,7 +16,7 @@ import pytest
 from a3c.cli import main
 from a3c.storage.run_lock import LOCK
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 RUN = """
 import json, signal, sys, threading
@@ -172,7 +172,7 @@ class TestStop:
     def test_force_kills_at_last(
         self, start_run: StartRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr("a3c.status._FORCED_STOP_S", 0.3)
+        monkeypatch.setattr("a3c.console.status._FORCED_STOP_S", 0.3)
         process = start_run("a", "deaf")
         assert main(["stop", "--force", "--timeout", "0.3"]) == 0
         assert process.wait(10) == -signal.SIGKILL

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from a3c.console.restart import request, restart_worker, take_requests
 from a3c.errors import StorageError, UsageError
-from a3c.restart import request, restart_worker, take_requests
 
 NAMES = ("worker-0", "worker-1", "evaluator")
 

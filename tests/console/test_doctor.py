@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from a3c import doctor as d
 from a3c.cli import main
+from a3c.console import doctor as d
 
 
 def test_this_machine_has_no_blocker(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from a3c.console.status import add_run, find_run
 from a3c.errors import A3CError, UsageError
 from a3c.settings.flags import Parser
-from a3c.status import add_run, find_run
 from a3c.storage.atomic import FILE_MODE, storage_errors
 from a3c.storage.run_directory import read_status
 from a3c.storage.run_lock import lock_holder

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a3c.live import LiveView, PlainView, duration, make_console, make_view, panel, plain_line
-from a3c.streams import UnbreakableStream
+from a3c.console.live import LiveView, PlainView, duration, make_console, make_view, panel, plain_line
+from a3c.console.streams import UnbreakableStream
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WORKER = {
     "id": 0, "pid": 1001, "state": "running", "steps": 600_000, "restarts": 0, "device": "cpu",
     "phase": "env", "steps_per_second": 445.0,
@@ -118,7 +118,7 @@ class TestPlainView:
 
 PROGRAM = f"""
 import sys
-from a3c.live import make_view
+from a3c.console.live import make_view
 status = {STATUS!r}
 with make_view(sys.stdout) as view:
     for state in ("starting", "running"):

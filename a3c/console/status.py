@@ -18,8 +18,8 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
+from a3c.console.live import LIVE_STATES, count, is_terminal, make_console, make_view, panel
 from a3c.errors import A3CError, StorageError, UsageError
-from a3c.live import LIVE_STATES, count, is_terminal, make_console, make_view, panel
 from a3c.settings.config import RUNS_FOLDER
 from a3c.settings.flags import Parser
 from a3c.settings.values import parse_duration
