@@ -101,7 +101,7 @@ def run(argv: Sequence[str]) -> int:
         print(json.dumps(config.to_dict(), indent=2))
         return EXIT_OK
 
-    from a3c.trainer import Evaluators, train
+    from a3c.training.trainer import Evaluators, train
     from evaluators.process import Evaluator, run_evaluator
 
     return train(config, [*program("run").split(), *argv], Evaluators(run_evaluator, Evaluator))

@@ -20,8 +20,8 @@ import torch
 from a3c.envs import make_env
 from a3c.learning.returns import explained_variance
 from a3c.networks.actor_critic import BACKGROUND, ActorCritic, make_network
-from a3c.session import mean_picture
 from a3c.settings.config import Config, resolve
+from a3c.training.session import mean_picture
 from benchmarks.common import keep, machine, table
 
 ENVS, UNROLL, GAMMA = 8, 20, 0.99

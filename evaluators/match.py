@@ -5,9 +5,9 @@ from __future__ import annotations
 from a3c.agents import make_policy
 from a3c.envs import EnvBatch, make_env
 from a3c.errors import UsageError
-from a3c.session import Session
 from a3c.storage.saving import Progress
 from a3c.stores.shared import Snapshot
+from a3c.training.session import Session
 from evaluators import contest
 from evaluators.clip import Clip
 from evaluators.episodes import Games, Played, play_seeds

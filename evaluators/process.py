@@ -13,11 +13,11 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from a3c.session import Session
 from a3c.storage.saving import Progress, Record
 from a3c.storage.tensor_files import non_finite
 from a3c.stores.scoreboard import STOP_ALL, STOP_AND_SCORE
 from a3c.stores.shared import Snapshot
+from a3c.training.session import Session
 from evaluators import contest
 from evaluators.episodes import Games
 from evaluators.exact import ExactScore

@@ -217,7 +217,7 @@ class TestTraining:
             calls.append((config, command))
             return 0
 
-        monkeypatch.setattr("a3c.trainer.train", train)
+        monkeypatch.setattr("a3c.training.trainer.train", train)
         assert main(["run", "--env", "CartPole-v1", "--seed", "7"]) == 0
         [(config, command)] = calls
         assert (config.env.env, config.learn.model, config.run.seed) == ("CartPole-v1", "mlp", 7)

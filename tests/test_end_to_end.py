@@ -10,9 +10,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from a3c.errors import EXIT_CHECKPOINT
 from a3c.networks.actor_critic import BACKGROUND, A3Clstm
-from a3c.session import mean_picture
 from a3c.settings.config import from_dict
 from a3c.storage.checkpoint import read_checkpoint
+from a3c.training.session import mean_picture
 from tests.run_tools import TINY, Run, script
 
 SMALL = ["--model", "a3c-small", *TINY]

@@ -37,12 +37,12 @@ NEVER = {
     "a3c.envs": "torch multiprocessing a3c.agents a3c.stores a3c.processes.group",
     "a3c.agents": "a3c.stores a3c.envs a3c.processes.group multiprocessing gymnasium",
     "a3c.stores": "a3c.agents a3c.envs a3c.processes.group",
-    "a3c.rollouts": "a3c.stores a3c.processes.group multiprocessing",
-    "a3c.worker": "a3c.processes.supervisor a3c.trainer",
+    "a3c.training.rollouts": "a3c.stores a3c.processes.group multiprocessing",
+    "a3c.training.worker": "a3c.processes.supervisor a3c.training.trainer",
     "a3c.processes.supervisor": "torch os signal time multiprocessing",
     "a3c.processes.group": "torch a3c.agents a3c.envs a3c.stores",
     "a3c.storage.checkpoint": "a3c.agents a3c.envs a3c.stores",
-    "evaluators": "a3c.processes.supervisor a3c.worker a3c.trainer a3c.processes.group",
+    "evaluators": "a3c.processes.supervisor a3c.training.worker a3c.training.trainer a3c.processes.group",
 }
 """Who must not import what; a name covers all below it."""
 

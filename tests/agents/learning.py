@@ -2,12 +2,12 @@
 
 from a3c.agents import make_policy, metric_names
 from a3c.envs import resolve_env
-from a3c.session import Session, probe
 from a3c.settings.config import resolve
 from a3c.stores.scoreboard import Scoreboard
 from a3c.stores.shared import StoreMemory
-from a3c.trainer import InlineLink
-from a3c.worker import Worker, WorkerSpec, spent
+from a3c.training.session import Session, probe
+from a3c.training.trainer import InlineLink
+from a3c.training.worker import Worker, WorkerSpec, spent
 
 
 def make_session(folder, given):

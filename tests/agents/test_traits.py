@@ -7,8 +7,8 @@ import torch
 
 from a3c.agents import make_agent, metric_names
 from a3c.settings.groups import ALGOS, MODELS_OF, TABULAR
-from a3c.trainer import InlineLink
-from a3c.worker import Worker, WorkerSpec
+from a3c.training.trainer import InlineLink
+from a3c.training.worker import Worker, WorkerSpec
 from tests.agents.learning import make_session
 
 LEARNERS = tuple(algo for algo in ALGOS if algo != "random")

@@ -10,11 +10,11 @@ import torch
 from a3c.agents import make_policy, metric_names
 from a3c.envs import resolve_env
 from a3c.envs.batch import Batch, Transition
-from a3c.session import Session, probe
 from a3c.settings.config import Config, resolve
 from a3c.stores.parameters import Parameters
 from a3c.stores.scoreboard import Scoreboard
 from a3c.stores.shared import StoreMemory
+from a3c.training.session import Session, probe
 from a3c.types import ActorOutput, EnvSpec
 
 

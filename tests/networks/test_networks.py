@@ -8,9 +8,9 @@ from torch import nn
 from a3c.agents.actor_critic import to_compute_format
 from a3c.envs import make_env
 from a3c.networks.actor_critic import BACKGROUND, A3Clstm, make_network
-from a3c.session import mean_picture
 from a3c.settings.config import resolve
 from a3c.stores.parameters import gradients_of
+from a3c.training.session import mean_picture
 
 IMAGES = {"a3c-lstm": (1, 80, 80), "a3c-small": (4, 84, 84), "nature": (4, 84, 84)}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from a3c.errors import StorageError
-from a3c.session import Session
+from a3c.training.session import Session
 
 SHARED_MEMORY = Path("/dev/shm")
 _PROCESS_BYTES = 300_000_000  # of a worker or evaluator: mostly torch itself

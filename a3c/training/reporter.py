@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from a3c.console.live import View
-from a3c.memory import MemoryMeter
 from a3c.processes.group import ChildStatus, Event
-from a3c.session import Session
 from a3c.storage.run_directory import RunDirectory
+from a3c.training.memory import MemoryMeter
+from a3c.training.session import Session
 
 _EVERY_S = 1.0
 _RATE_WINDOW_S = 30.0

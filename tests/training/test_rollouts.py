@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from a3c.rollouts import collect
-from a3c.timings import Timings
+from a3c.training.rollouts import collect
+from a3c.training.timings import Timings
 from a3c.types import ActorOutput, EnvSpec, EpisodeStats, TimeStep
 
 

@@ -16,21 +16,21 @@ from typing import Any, NamedTuple, Protocol
 from a3c.console.live import make_view
 from a3c.console.logs import logging_to
 from a3c.console.restart import take_requests
-from a3c.divergence import Guard
 from a3c.errors import EXIT_OK, A3CError
-from a3c.preflight import check_room
 from a3c.processes.group import ChildSpec, Event, Limits, Link, ProcessGroup, Signals, ensure_open_files
 from a3c.processes.notify import ServiceManager
 from a3c.processes.supervisor import EVALUATOR, WORKER, State
-from a3c.reporter import Reporter
-from a3c.session import Session, open_session
 from a3c.settings.config import RUNS_FOLDER, Config, usable_cores
 from a3c.settings.groups import RunConfig
 from a3c.storage.checkpoint import entries
 from a3c.storage.run_directory import open_run
 from a3c.storage.saving import Progress
 from a3c.stores.scoreboard import STOP_ALL, STOP_AND_SCORE, STOP_WORKERS
-from a3c.worker import Worker, WorkerSpec, run_worker, spent
+from a3c.training.divergence import Guard
+from a3c.training.preflight import check_room
+from a3c.training.reporter import Reporter
+from a3c.training.session import Session, open_session
+from a3c.training.worker import Worker, WorkerSpec, run_worker, spent
 
 _POLL_S = 0.1
 _LAST_SCORE_S = 600.0  # how long the last evaluation of a finished run may take

@@ -10,11 +10,11 @@ import torch
 
 from a3c.agents import make_agent
 from a3c.envs import make_env
-from a3c.memory import keep_freed_memory
-from a3c.rollouts import collect
-from a3c.session import Session
 from a3c.stores.scoreboard import Scoreboard
-from a3c.timings import Timings
+from a3c.training.memory import keep_freed_memory
+from a3c.training.rollouts import collect
+from a3c.training.session import Session
+from a3c.training.timings import Timings
 from a3c.types import PushResult, Rollout
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 
 from a3c.agents.base import Agent
 from a3c.envs import EnvBatch
-from a3c.timings import Timings
+from a3c.training.timings import Timings
 from a3c.types import Rollout, TimeStep
 
 

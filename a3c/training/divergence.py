@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import torch
 
 from a3c.errors import CheckpointError, Diverged
-from a3c.session import Session
 from a3c.storage.checkpoint import Checkpoint, clean, entries, read_checkpoint, rewind
 from a3c.storage.records import write_json
 from a3c.stores.parameters import Parameters
+from a3c.training.session import Session
 
 LARGEST_WEIGHT = 1e10
 """Far above any weight that learns, and far below where a forward pass overflows."""

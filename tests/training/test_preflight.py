@@ -6,14 +6,14 @@ from collections import namedtuple
 import psutil
 import pytest
 
-from a3c import preflight
 from a3c.errors import StorageError, UsageError
 from a3c.networks.actor_critic import make_network
-from a3c.preflight import check_room
-from a3c.session import Session
 from a3c.settings.config import build_config
 from a3c.stores.scoreboard import Scoreboard
 from a3c.stores.shared import StoreMemory
+from a3c.training import preflight
+from a3c.training.preflight import check_room
+from a3c.training.session import Session
 from a3c.types import EnvSpec
 
 Usage = namedtuple("Usage", "total used free")

@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from a3c.agents import make_policy
-from a3c.divergence import Guard
 from a3c.envs import resolve_env
 from a3c.errors import Diverged
-from a3c.session import Session, probe
 from a3c.settings.config import build_config
 from a3c.storage.checkpoint import entries, newest_checkpoint
 from a3c.storage.saving import Progress
 from a3c.stores.scoreboard import Scoreboard
 from a3c.stores.shared import StoreMemory
+from a3c.training.divergence import Guard
+from a3c.training.session import Session, probe
 from tests.run_tools import TINY, Run, wait_for
 
 CARTPOLE = ["--env", "CartPole-v1", "--checkpoint-every", "1", "--eval-every", "0", *TINY]
