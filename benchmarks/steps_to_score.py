@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from a3c.agents import make_policy, metric_names
+from a3c.agents.make import make_policy, metric_names
 from a3c.envs import make_env, resolve_env
 from a3c.settings.config import resolve
 from a3c.stores.scoreboard import Scoreboard

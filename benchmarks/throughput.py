@@ -29,7 +29,7 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from ale_py import roms
 
-from a3c.agents import cpu_computes_bf16
+from a3c.agents.make import cpu_computes_bf16
 from a3c.networks.actor_critic import A3Clstm
 from benchmarks.common import keep, machine, run_training, spread, table
 

@@ -17,7 +17,7 @@ from a3c.settings.flags import Parser, flag_value, whole_number
 from a3c.settings.values import parse_number
 
 if TYPE_CHECKING:
-    from a3c.agents import Policy
+    from a3c.agents.base import Policy
     from a3c.envs.levels import Level
 
 MAX_LEVELS, MAX_PLAYS = 100, 1_000_000

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from a3c.agents import make_policy
+from a3c.agents.make import make_policy
 from a3c.settings.config import Config, settings
 from a3c.settings.groups import ALGOS
 from a3c.storage.atomic import replace_file

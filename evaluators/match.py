@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from a3c.agents import make_policy
+from a3c.agents.make import make_policy
 from a3c.envs import EnvBatch, make_env
 from a3c.errors import UsageError
 from a3c.storage.saving import Progress

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from a3c.agents import Policy
+from a3c.agents.base import Policy
 from a3c.envs import Environment, make_environment
 from a3c.errors import UsageError
 from a3c.settings.groups import EnvConfig

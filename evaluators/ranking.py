@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 from matplotlib.figure import Figure
 
-from a3c.agents import Policy
+from a3c.agents.base import Policy
 from a3c.envs.levels import (
     ACTIONS,
     CELLS,

@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from a3c.agents import Policy, make_policy
+from a3c.agents.base import Policy
+from a3c.agents.make import make_policy
 from a3c.envs import make_env, resolve_env
 from a3c.errors import A3CError, CheckpointError, UsageError
 from a3c.settings.config import RUNS_FOLDER, Config, from_dict

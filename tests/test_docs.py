@@ -22,7 +22,7 @@ def test_links_lead_somewhere():
 
 def test_every_curve_is_explained():
     """Each TensorBoard tag of a run stands in docs/metrics.md."""
-    from a3c.agents import metric_names
+    from a3c.agents.make import metric_names
     from a3c.settings.groups import ALGOS
     from a3c.stores.scoreboard import Scoreboard
     from evaluators.meter import EVALUATION_TAGS, interval_row, training_points

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from a3c.agents import check_replay, make_policy, metric_names
+from a3c.agents.make import check_replay, make_policy, metric_names
 from a3c.envs import make_env
 from a3c.errors import CheckpointError, UsageError
 from a3c.networks.actor_critic import BACKGROUND

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from a3c.agents import make_agent
+from a3c.agents.make import make_agent
 from a3c.envs import make_env
 from a3c.stores.scoreboard import Scoreboard
 from a3c.training.memory import keep_freed_memory

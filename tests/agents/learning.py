@@ -1,6 +1,6 @@
 """Training inside one process, for tests."""
 
-from a3c.agents import make_policy, metric_names
+from a3c.agents.make import make_policy, metric_names
 from a3c.envs import resolve_env
 from a3c.settings.config import resolve
 from a3c.stores.scoreboard import Scoreboard

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from a3c.agents import check_replay, make_agent, make_policy
 from a3c.agents.dqn import DqnAgent, DqnPolicy, epsilons, ranks
+from a3c.agents.make import check_replay, make_agent, make_policy
 from a3c.envs import make_env, resolve_env
 from a3c.errors import UsageError
 from a3c.learning.losses import huber_td_loss

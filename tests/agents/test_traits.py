@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from a3c.agents import make_agent, metric_names
+from a3c.agents.make import make_agent, metric_names
 from a3c.settings.groups import ALGOS, MODELS_OF, TABULAR
 from a3c.training.trainer import InlineLink
 from a3c.training.worker import Worker, WorkerSpec

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from a3c.agents import make_policy, metric_names
+from a3c.agents.make import make_policy, metric_names
 from a3c.envs import resolve_env
 from a3c.envs.batch import Batch, Transition
 from a3c.settings.config import Config, resolve

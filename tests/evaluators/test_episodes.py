@@ -2,7 +2,7 @@
 
 import pytest
 
-from a3c.agents import make_policy
+from a3c.agents.make import make_policy
 from a3c.envs import make_env, resolve_env
 from a3c.settings.config import resolve
 from evaluators import progress

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from a3c.agents import make_policy
+from a3c.agents.make import make_policy
 from a3c.cli import main
 from a3c.envs import make_env, resolve_env
 from a3c.envs.levels import LEVELS_ID, STANDARD, Level

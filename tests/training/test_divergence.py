@@ -10,7 +10,7 @@ import psutil
 import pytest
 import torch
 
-from a3c.agents import make_policy
+from a3c.agents.make import make_policy
 from a3c.envs import resolve_env
 from a3c.errors import Diverged
 from a3c.settings.config import build_config
