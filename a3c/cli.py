@@ -102,7 +102,7 @@ def run(argv: Sequence[str]) -> int:
         return EXIT_OK
 
     from a3c.training.trainer import Evaluators, train
-    from evaluators.process import Evaluator, run_evaluator
+    from evaluators.process.evaluator import Evaluator, run_evaluator
 
     return train(config, [*program("run").split(), *argv], Evaluators(run_evaluator, Evaluator))
 

@@ -25,7 +25,7 @@ def test_every_curve_is_explained():
     from a3c.agents.make import metric_names
     from a3c.settings.groups import ALGOS
     from a3c.stores.scoreboard import Scoreboard
-    from evaluators.meter import EVALUATION_TAGS, interval_row, training_points
+    from evaluators.process.meter import EVALUATION_TAGS, interval_row, training_points
 
     text = (ROOT / "docs" / "metrics.md").read_text()
     for algo in ALGOS:

@@ -7,9 +7,9 @@ import pytest
 from a3c.envs import make_env
 from a3c.settings.config import Config
 from a3c.types import EpisodeStats
-from evaluators.contest import exact_record
 from evaluators.episodes import Games
 from evaluators.exact import action_values, optimal_values
+from evaluators.process.contest import exact_record
 from evaluators.report import make_report, table
 from evaluators.tables import draw_policy, find_judge, is_blank
 

@@ -17,8 +17,8 @@ from a3c.storage.atomic import replace_file
 from a3c.storage.records import JsonLines, read_json_lines
 from a3c.storage.run_directory import METRICS
 from a3c.types import Counters, EnvSpec
-from evaluators.clip import Clip
-from evaluators.writer import Clock, TensorBoard
+from evaluators.process.clip import Clip
+from evaluators.process.writer import Clock, TensorBoard
 
 Row = Mapping[str, Any]
 

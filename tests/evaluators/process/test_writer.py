@@ -10,7 +10,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from evaluators.writer import FIRST_PAUSE_S, GuardedFile, TensorBoard
+from evaluators.process.writer import FIRST_PAUSE_S, GuardedFile, TensorBoard
 
 
 class FakeClock:

@@ -5,7 +5,7 @@ import pytest
 from a3c.stores.scoreboard import Scoreboard
 from a3c.types import EpisodeStats
 from evaluators.episodes import Games
-from evaluators.meter import Meter, evaluation_points, games_row, interval_row, training_points
+from evaluators.process.meter import Meter, evaluation_points, games_row, interval_row, training_points
 
 
 def board_row(seconds=2.0, **sums):

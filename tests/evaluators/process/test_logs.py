@@ -6,7 +6,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from a3c.types import Counters
-from evaluators.logs import RunLogs, forget_after, settings_table
+from evaluators.process.logs import RunLogs, forget_after, settings_table
 from tests.evaluators.fakes import make_session
 
 

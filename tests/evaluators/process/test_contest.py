@@ -1,8 +1,8 @@
 """The best is decided over two evaluations."""
 
 from a3c.types import EpisodeStats
-from evaluators.contest import challenges, new_record, seeds_from
 from evaluators.episodes import Games
+from evaluators.process.contest import challenges, new_record, seeds_from
 
 
 def games(first_seed, *scores):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.evaluators.browser import Browser, find_browser
+from tests.evaluators.process.browser import Browser, find_browser
 from tests.run_tools import script, wait_for
 
 PROGRAM = find_browser()

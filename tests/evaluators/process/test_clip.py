@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluators.clip import LAST_STEPS, Clip
+from evaluators.process.clip import LAST_STEPS, Clip
 
 
 def picture(shade, height=400, width=600):
