@@ -39,7 +39,7 @@ from a3c.storage.checkpoint import entries
 from a3c.storage.records import read_json_lines
 from a3c.storage.run_directory import METRICS
 from benchmarks.common import RESULTS, ROOT, keep, machine, table
-from evaluators.episodes import evaluate
+from evaluators.games.episodes import evaluate
 from evaluators.trained import Rebuilt, find_trained, rebuild
 
 FIRST_SEED, OTHER_SEED = 10_000, 20_000

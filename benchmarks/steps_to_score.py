@@ -27,7 +27,7 @@ from a3c.training.session import Session, probe
 from a3c.training.trainer import InlineLink
 from a3c.training.worker import Worker, WorkerSpec, spent
 from benchmarks.common import keep, machine
-from evaluators.episodes import evaluate
+from evaluators.games.episodes import evaluate
 
 FIRST_SEED = 1000
 

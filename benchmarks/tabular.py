@@ -32,8 +32,8 @@ import numpy as np
 from a3c.settings.config import from_dict
 from a3c.storage.checkpoint import best_checkpoint, newest_checkpoint
 from benchmarks.common import ROOT, keep, machine, spread, table
-from evaluators.exact import Judge, transition_model
-from evaluators.tables import find_judge
+from evaluators.games.exact import Judge, transition_model
+from evaluators.games.tables import find_judge
 
 PRESETS = ("frozenlake-4x4", "frozenlake-4x4-slippery", "frozenlake-8x8", "frozenlake-8x8-slippery", "taxi")
 _DRY = ["--env-kwargs", "is_slippery=false"]

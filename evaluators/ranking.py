@@ -25,7 +25,7 @@ from a3c.envs.levels import (
     veer,
 )
 from a3c.storage.atomic import replace_file, storage_errors
-from evaluators.exact import Model, optimal_value, policy_value, transition_model
+from evaluators.games.exact import Model, optimal_value, policy_value, transition_model
 
 RANDOM_PLAY = np.full((CELLS, ACTIONS), 1 / ACTIONS)
 """[16, 4]: the random agent."""
@@ -83,7 +83,7 @@ def rank(levels: Sequence[Level], policy: Policy | None, plays: int, seed: int) 
 
 
 def level_model(level: Level) -> Model:
-    """The dynamics for `evaluators.exact`, with the limit of 100 steps."""
+    """The dynamics for `evaluators.games.exact`, with the limit of 100 steps."""
     env = gymnasium.make(LEVELS_ID, disable_env_checker=True, board=level.text, p_mistake=level.p_mistake)
     return transition_model(env)
 

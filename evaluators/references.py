@@ -12,7 +12,7 @@ from a3c.envs.levels import LEVELS_ID
 from a3c.envs.registry import RENAMED
 from a3c.errors import UsageError
 from a3c.settings.groups import EnvConfig
-from evaluators.exact import optimal_value, policy_value, transition_model
+from evaluators.games.exact import optimal_value, policy_value, transition_model
 
 
 class Reference(NamedTuple):

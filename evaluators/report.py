@@ -6,8 +6,8 @@ import textwrap
 from typing import Any
 
 from a3c.types import EnvSpec
-from evaluators.episodes import Games
-from evaluators.stats import Interval, summarise
+from evaluators.games.episodes import Games
+from evaluators.games.stats import Interval, summarise
 
 Report = dict[str, Any]
 

@@ -13,13 +13,13 @@ from a3c.errors import UsageError
 from a3c.settings.groups import TABULAR
 from a3c.storage.atomic import storage_errors
 from a3c.storage.records import write_json
-from evaluators.episodes import Games, finish, play_seeds
-from evaluators.exact import published_seeds
+from evaluators.games.episodes import Games, finish, play_seeds
+from evaluators.games.exact import published_seeds
+from evaluators.games.progress import aloud
+from evaluators.games.stats import summarise
+from evaluators.games.tables import draw_policy, find_judge, is_blank
 from evaluators.options import Options
-from evaluators.progress import aloud
 from evaluators.report import Report, make_report, table
-from evaluators.stats import summarise
-from evaluators.tables import draw_policy, find_judge, is_blank
 from evaluators.trained import Rebuilt, Trained, find_trained, rebuild
 from evaluators.video import check_format
 from evaluators.watch import Film, Screen, Window, no_window_because, picture_rate, watch

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from a3c.types import EnvSpec
-from evaluators.episodes import Games, Played, Steps
+from evaluators.games.episodes import Games, Played, Steps
 from evaluators.video import ENLARGED_HEIGHT, Video
 
 _KEYS_TO_CLOSE = (ord("q"), ord("Q"), 27)

@@ -7,9 +7,9 @@ other seeds, and only the mean over all games of both evaluations counts; it bec
 from __future__ import annotations
 
 from a3c.storage.saving import Record
-from evaluators.episodes import Games
-from evaluators.exact import ExactScore
-from evaluators.stats import summarise
+from evaluators.games.episodes import Games
+from evaluators.games.exact import ExactScore
+from evaluators.games.stats import summarise
 
 FIRST_SEED, SECOND_SEED = 10_000, 20_000
 """First seed of a contest's two evaluations; the others follow. Training draws its seeds from the whole

@@ -18,15 +18,15 @@ from a3c.storage.tensor_files import non_finite
 from a3c.stores.scoreboard import STOP_ALL, STOP_AND_SCORE
 from a3c.stores.shared import Snapshot
 from a3c.training.session import Session
-from evaluators.episodes import Games
-from evaluators.exact import ExactScore
+from evaluators.games.episodes import Games
+from evaluators.games.exact import ExactScore
+from evaluators.games.tables import find_judge, is_blank
 from evaluators.process import contest
 from evaluators.process.keeper import Alarm, Keeper, Reporter
 from evaluators.process.logs import RunLogs
 from evaluators.process.match import EVALUATION, FINAL, RECHECK, Match
 from evaluators.process.meter import Meter, evaluation_points, games_row, training_points
 from evaluators.process.writer import Clock
-from evaluators.tables import find_judge, is_blank
 
 if TYPE_CHECKING:
     from a3c.processes.child import Link

@@ -8,7 +8,7 @@ from a3c.errors import UsageError
 from a3c.storage.saving import Progress
 from a3c.stores.shared import Snapshot
 from a3c.training.session import Session
-from evaluators.episodes import Games, Played, play_seeds
+from evaluators.games.episodes import Games, Played, play_seeds
 from evaluators.process import contest
 from evaluators.process.clip import Clip
 from evaluators.watch import picture_rate

@@ -8,8 +8,8 @@ import numpy as np
 
 from a3c.stores.scoreboard import TIMED, Scoreboard, counters_of
 from a3c.types import Counters
-from evaluators.episodes import Games
-from evaluators.stats import summarise
+from evaluators.games.episodes import Games
+from evaluators.games.stats import summarise
 
 Row = dict[str, float | None]
 """Numbers by name; None where there was nothing to measure."""

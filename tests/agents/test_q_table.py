@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from a3c.agents.q_table import LEARNERS, Exploration, QTableAgent, QTablePolicy
 from a3c.types import Counters, Rollout
-from evaluators.exact import Judge, transition_model
+from evaluators.games.exact import Judge, transition_model
 
 ALGOS = tuple(LEARNERS)
 GAMMA, ALPHA = 0.9, 0.5

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from a3c.types import EnvSpec
-from evaluators.episodes import play
+from evaluators.games.episodes import play
 from evaluators.watch import no_window_because, picture_rate, watch
 from tests.evaluators.fakes import CountingPolicy, scripted
 

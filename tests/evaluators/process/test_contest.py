@@ -1,7 +1,7 @@
 """The best is decided over two evaluations."""
 
 from a3c.types import EpisodeStats
-from evaluators.episodes import Games
+from evaluators.games.episodes import Games
 from evaluators.process.contest import challenges, new_record, seeds_from
 
 

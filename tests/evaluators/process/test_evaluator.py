@@ -14,7 +14,7 @@ from a3c.envs.batch import Batch
 from a3c.storage.checkpoint import best_checkpoint, entries, newest_checkpoint
 from a3c.stores.scoreboard import STOP_ALL, STOP_AND_SCORE, STOP_WORKERS
 from a3c.types import EnvSpec, EpisodeStats
-from evaluators.episodes import Games
+from evaluators.games.episodes import Games
 from evaluators.process import match
 from evaluators.process.contest import FIRST_SEED, SECOND_SEED
 from evaluators.process.evaluator import Evaluator

@@ -4,7 +4,7 @@ import pytest
 
 from a3c.stores.scoreboard import Scoreboard
 from a3c.types import EpisodeStats
-from evaluators.episodes import Games
+from evaluators.games.episodes import Games
 from evaluators.process.meter import Meter, evaluation_points, games_row, interval_row, training_points
 
 

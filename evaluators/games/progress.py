@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Generator
 
-from evaluators.episodes import Games, Played, Steps
+from evaluators.games.episodes import Games, Played, Steps
 
 EVERY_S = 10.0
 

@@ -5,8 +5,8 @@ import pytest
 from a3c.agents.make import make_policy
 from a3c.envs import make_env, resolve_env
 from a3c.settings.config import resolve
-from evaluators import progress
-from evaluators.episodes import Games, finish, play, play_seeds
+from evaluators.games import progress
+from evaluators.games.episodes import Games, finish, play, play_seeds
 from tests.evaluators.fakes import CountingPolicy, Idle, scripted
 
 

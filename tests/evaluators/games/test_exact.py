@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from a3c.errors import UsageError
-from evaluators.exact import (
+from evaluators.games.exact import (
     Judge,
     Model,
     action_values,

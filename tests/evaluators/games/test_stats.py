@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluators.stats import bootstrap, iqm, mean, summarise
+from evaluators.games.stats import bootstrap, iqm, mean, summarise
 
 
 def test_golden_summary():
