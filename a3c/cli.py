@@ -33,7 +33,9 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "run": Command("train agents; also python run.py", "a3c.cli", "run"),
-    "eval": Command("score, show or film a trained agent; also python eval.py", "evaluators.command", "main"),
+    "eval": Command(
+        "score, show or film a trained agent; also python eval.py", "evaluators.scoring.command", "main"
+    ),
     "levels": Command("rank levels of the frozen lake by difficulty", "evaluators.levels", "main"),
     "tune": Command("search for settings", "evaluators.tune", "main"),
     "package": Command("make a folder of a trained agent, to share", "evaluators.package", "main"),

@@ -24,7 +24,7 @@ from evaluators.curves import read_curves, write_csv
 from evaluators.games.episodes import Games, Played, Steps, finish, play, play_seeds
 from evaluators.games.progress import aloud
 from evaluators.model_card import model_card
-from evaluators.report import make_report
+from evaluators.scoring.report import make_report
 from evaluators.trained import Rebuilt, Trained, rebuild
 from evaluators.video import Video
 from evaluators.watch import picture_rate

@@ -30,7 +30,7 @@ from evaluators.buttons import keymap
 from evaluators.game_window import GameWindow
 from evaluators.player import Person, open_game, play_games
 from evaluators.terminal import View, buttons_of, half_blocks
-from tests.evaluators.test_scoring import make_run
+from tests.evaluators.scoring.test_score import make_run
 
 ROOT = Path(__file__).parents[2]
 UP, DOWN, RIGHT, LEFT = b"\x1b[A", b"\x1b[B", b"\x1b[C", b"\x1b[D"

@@ -11,7 +11,7 @@ from evaluators.games.episodes import Games
 from evaluators.games.exact import action_values, optimal_values
 from evaluators.games.tables import draw_policy, find_judge, is_blank
 from evaluators.process.contest import exact_record
-from evaluators.report import make_report, table
+from evaluators.scoring.report import make_report, table
 
 TAXI = next(env_id for env_id in ("Taxi-v4", "Taxi-v3") if env_id in gymnasium.registry)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from a3c.errors import UsageError
-from evaluators.command import parse
-from evaluators.options import Options
+from evaluators.scoring.command import parse
+from evaluators.scoring.options import Options
 
 
 def test_nothing_is_needed():
@@ -59,6 +59,6 @@ def test_mistakes_are_one_line(argv, words):
 
 
 def test_reading_the_flags_needs_no_torch():
-    code = "import sys, evaluators.command as c; c.parse(['--seed', '3']); sys.exit('torch' in sys.modules)"
-    root = Path(__file__).parents[2]
+    code = "import sys, evaluators.scoring.command as c; c.parse(['--seed', '3']); sys.exit('torch' in sys.modules)"
+    root = Path(__file__).parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

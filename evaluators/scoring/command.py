@@ -14,7 +14,7 @@ from a3c.errors import EXIT_OK
 from a3c.settings.config import RUNS_FOLDER
 from a3c.settings.flags import Parser, flag_value, whole_number
 from a3c.settings.values import parse_bool
-from evaluators.options import NUM_EPISODES, NUM_SHOWN, Options
+from evaluators.scoring.options import NUM_EPISODES, NUM_SHOWN, Options
 
 MAX_EPISODES, MAX_SEED = 10_000, 2**31 - 1
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
     """Returns the exit code. Raises A3CError for what the user can mend."""
     options = parse(argv)
 
-    from evaluators.scoring import score
+    from evaluators.scoring.score import score
 
     score(options)
     return EXIT_OK

@@ -18,8 +18,8 @@ from evaluators.games.exact import published_seeds
 from evaluators.games.progress import aloud
 from evaluators.games.stats import summarise
 from evaluators.games.tables import draw_policy, find_judge, is_blank
-from evaluators.options import Options
-from evaluators.report import Report, make_report, table
+from evaluators.scoring.options import Options
+from evaluators.scoring.report import Report, make_report, table
 from evaluators.trained import Rebuilt, Trained, find_trained, rebuild
 from evaluators.video import check_format
 from evaluators.watch import Film, Screen, Window, no_window_because, picture_rate, watch
