@@ -42,7 +42,7 @@ COMMANDS = {
     "push": Command("send such a folder to the Hugging Face Hub", "evaluators.hub", "main"),
     "convert-q-table": Command("take the numbers out of a pickled Q table", "evaluators.old_q_table", "main"),
     "plot": Command("draw learning curves", "evaluators.plots", "main"),
-    "play": Command("play a game by keyboard, or watch an agent", "evaluators.play", "main"),
+    "play": Command("play a game by keyboard, or watch an agent", "evaluators.showing.command", "main"),
     "status": Command("show a run from another shell", "a3c.console.status", "status"),
     "stop": Command("stop a run, with a last checkpoint", "a3c.console.status", "stop"),
     "restart-worker": Command("replace one process of a run", "a3c.console.restart", "restart_worker"),

@@ -25,9 +25,9 @@ from evaluators.games.episodes import Games, Played, Steps, finish, play, play_s
 from evaluators.games.progress import aloud
 from evaluators.model_card import model_card
 from evaluators.scoring.report import make_report
+from evaluators.showing.video import Video
+from evaluators.showing.watch import picture_rate
 from evaluators.trained import Rebuilt, Trained, rebuild
-from evaluators.video import Video
-from evaluators.watch import picture_rate
 
 FILMED_STEPS = 4500
 """The replay is cut after this many steps: five minutes of an Atari game."""

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import cv2
 import pytest
 
-from tests.evaluators.test_play import Player
+from tests.evaluators.showing.test_play import Player
 from tests.run_tools import wait_for
 
 ROOT = Path(__file__).parents[1]

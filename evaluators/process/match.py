@@ -11,7 +11,7 @@ from a3c.training.session import Session
 from evaluators.games.episodes import Games, Played, play_seeds
 from evaluators.process import contest
 from evaluators.process.clip import Clip
-from evaluators.watch import picture_rate
+from evaluators.showing.watch import picture_rate
 
 EVALUATION, RECHECK, FINAL = "evaluation", "recheck", "final"
 """Why games are played: on the clock; to check a candidate for the best again; as the run's last score."""

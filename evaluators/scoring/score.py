@@ -20,9 +20,9 @@ from evaluators.games.stats import summarise
 from evaluators.games.tables import draw_policy, find_judge, is_blank
 from evaluators.scoring.options import Options
 from evaluators.scoring.report import Report, make_report, table
+from evaluators.showing.video import check_format
+from evaluators.showing.watch import Film, Screen, Window, no_window_because, picture_rate, watch
 from evaluators.trained import Rebuilt, Trained, find_trained, rebuild
-from evaluators.video import check_format
-from evaluators.watch import Film, Screen, Window, no_window_because, picture_rate, watch
 
 
 def score(options: Options) -> None:

@@ -12,9 +12,9 @@ from a3c.envs import Environment, make_environment
 from a3c.errors import UsageError
 from a3c.settings.groups import EnvConfig
 from a3c.types import EnvSpec
-from evaluators.buttons import QUIT, keymap
-from evaluators.terminal import View
-from evaluators.watch import picture_rate
+from evaluators.showing.buttons import QUIT, keymap
+from evaluators.showing.terminal import View
+from evaluators.showing.watch import picture_rate
 
 BOARD_RATE = 4.0
 """Steps per second at which an agent plays a board game."""

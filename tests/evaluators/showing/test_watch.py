@@ -10,14 +10,14 @@ import pytest
 
 from a3c.types import EnvSpec
 from evaluators.games.episodes import play
-from evaluators.watch import no_window_because, picture_rate, watch
+from evaluators.showing.watch import no_window_because, picture_rate, watch
 from tests.evaluators.fakes import CountingPolicy, scripted
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 SHOW = """
 import sys, cv2, numpy as np
-from evaluators.watch import Window
+from evaluators.showing.watch import Window
 frame = np.zeros((210, 160, 3), np.uint8)
 with Window("game", fps=50) as window:
     shown = [window.show(frame) for _ in range(10)]

@@ -17,7 +17,7 @@ from a3c.settings.values import parse_key_value, parse_number
 
 if TYPE_CHECKING:
     from a3c.envs import Environment
-    from evaluators.player import Display, Player
+    from evaluators.showing.player import Display, Player
 
 _DEFAULT_ENV = "FrozenLakeLevels-v0"
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
     """Returns the exit code. Raises A3CError for what the user can mend."""
     options = _parse(argv)
 
-    from evaluators.player import play_games, summary
+    from evaluators.showing.player import play_games, summary
 
     display = _display(options.window)  # first of all: without one, nothing else matters
     env, player = _person(options) if options.watch is None else _agent(options)
@@ -82,17 +82,17 @@ def _rate(text: str) -> float:
 
 def _display(window: bool) -> Display:
     if window:
-        from evaluators.game_window import GameWindow
+        from evaluators.showing.game_window import GameWindow
 
         return GameWindow()
-    from evaluators.terminal import Terminal
+    from evaluators.showing.terminal import Terminal
 
     return Terminal()
 
 
 def _person(options: argparse.Namespace) -> tuple[Environment, Player]:
     from a3c.envs.registry import RENAMED
-    from evaluators.player import Person, open_game
+    from evaluators.showing.player import Person, open_game
 
     name = options.env or _DEFAULT_ENV
     config = EnvConfig(env=RENAMED.get(name, name), env_kwargs=dict(options.env_kwargs))
@@ -101,7 +101,7 @@ def _person(options: argparse.Namespace) -> tuple[Environment, Player]:
 
 
 def _agent(options: argparse.Namespace) -> tuple[Environment, Player]:
-    from evaluators.player import Watched, open_game
+    from evaluators.showing.player import Watched, open_game
     from evaluators.trained import find_trained, rebuild
 
     trained = find_trained(options.watch, env=options.env, flag="--watch")

@@ -15,7 +15,7 @@ import numpy as np
 
 from a3c.types import EnvSpec
 from evaluators.games.episodes import Games, Played, Steps
-from evaluators.video import ENLARGED_HEIGHT, Video
+from evaluators.showing.video import ENLARGED_HEIGHT, Video
 
 _KEYS_TO_CLOSE = (ord("q"), ord("Q"), 27)
 _PROBE = "import cv2; cv2.namedWindow('probe'); cv2.waitKey(1); cv2.destroyAllWindows()"

@@ -12,9 +12,9 @@ import numpy as np
 import pygame
 
 from a3c.errors import UsageError
-from evaluators.buttons import DOWN, LEFT, LETTERS, QUIT, RIGHT, UP
-from evaluators.terminal import View
-from evaluators.video import ENLARGED_HEIGHT
+from evaluators.showing.buttons import DOWN, LEFT, LETTERS, QUIT, RIGHT, UP
+from evaluators.showing.terminal import View
+from evaluators.showing.video import ENLARGED_HEIGHT
 
 _ARROWS = {pygame.K_UP: UP, pygame.K_DOWN: DOWN, pygame.K_LEFT: LEFT, pygame.K_RIGHT: RIGHT}
 _POLL_S = 0.005

@@ -26,13 +26,13 @@ import pytest
 from a3c.envs import make_environment
 from a3c.settings.groups import EnvConfig
 from a3c.types import EnvSpec
-from evaluators.buttons import keymap
-from evaluators.game_window import GameWindow
-from evaluators.player import Person, open_game, play_games
-from evaluators.terminal import View, buttons_of, half_blocks
+from evaluators.showing.buttons import keymap
+from evaluators.showing.game_window import GameWindow
+from evaluators.showing.player import Person, open_game, play_games
+from evaluators.showing.terminal import View, buttons_of, half_blocks
 from tests.evaluators.scoring.test_score import make_run
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 UP, DOWN, RIGHT, LEFT = b"\x1b[A", b"\x1b[B", b"\x1b[C", b"\x1b[D"
 CONTROLLED = (
     "import os, fcntl, termios, sys; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from a3c.errors import StorageError, UsageError
-from evaluators.video import Video
+from evaluators.showing.video import Video
 
 
 def frames(count, height, width):

@@ -22,7 +22,7 @@ import numpy as np
 
 from a3c.errors import EXIT_SIGNAL, UsageError
 from a3c.storage.atomic import write_all
-from evaluators.buttons import DOWN, LEFT, LETTERS, QUIT, RIGHT, UP
+from evaluators.showing.buttons import DOWN, LEFT, LETTERS, QUIT, RIGHT, UP
 
 HOLD_S = 0.2
 """How long a key counts as held: a terminal tells only that it was pressed, and repeats that every 30 ms."""
