@@ -41,7 +41,7 @@ COMMANDS = {
     "package": Command("make a folder of a trained agent, to share", "evaluators.package", "main"),
     "push": Command("send such a folder to the Hugging Face Hub", "evaluators.hub", "main"),
     "convert-q-table": Command("take the numbers out of a pickled Q table", "evaluators.old_q_table", "main"),
-    "plot": Command("draw learning curves", "evaluators.plots", "main"),
+    "plot": Command("draw learning curves", "evaluators.curves.command", "main"),
     "play": Command("play a game by keyboard, or watch an agent", "evaluators.showing.command", "main"),
     "status": Command("show a run from another shell", "a3c.console.status", "status"),
     "stop": Command("stop a run, with a last checkpoint", "a3c.console.status", "stop"),

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from evaluators.curves import moving_average
-from evaluators.drawing import colours, label_axes
+from evaluators.curves.drawing import colours, label_axes
+from evaluators.curves.points import moving_average
 
 AXES = {"steps": ("env_steps", 1.0, "environment steps"), "time": ("wall_s", 60.0, "minutes")}
 

@@ -20,7 +20,7 @@ from a3c.storage.atomic import publish_folder, storage_errors
 from a3c.storage.run_directory import METRICS as RUN_METRICS
 from a3c.storage.tensor_files import encode_tensors
 from evaluators import package_format as names
-from evaluators.curves import read_curves, write_csv
+from evaluators.curves.points import read_curves, write_csv
 from evaluators.games.episodes import Games, Played, Steps, finish, play, play_seeds
 from evaluators.games.progress import aloud
 from evaluators.model_card import model_card

@@ -20,9 +20,9 @@ def main(argv: Sequence[str]) -> int:
     """Returns the exit code. Raises A3CError for what the user can mend."""
     options = _parse(argv)
 
-    from evaluators.curves import read_curves, write_csv
-    from evaluators.drawing import draw
-    from evaluators.references import Reference, references
+    from evaluators.curves.drawing import draw
+    from evaluators.curves.points import read_curves, write_csv
+    from evaluators.curves.references import Reference, references
 
     runs = [read_curves(path) for path in options.runs]
     known = references(runs[0].config.env) if len({run.config.env.env for run in runs}) == 1 else []

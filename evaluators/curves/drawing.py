@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
 from a3c.storage.atomic import storage_errors
-from evaluators.curves import EVALUATION, TRAIN, Curves, band, moving_average
-from evaluators.references import Reference
+from evaluators.curves.points import EVALUATION, TRAIN, Curves, band, moving_average
+from evaluators.curves.references import Reference
 
 _COLOURS = ("#1f6fb4", "#d95f02", "#1b9e77", "#7b3fa0", "#c2185b", "#6d4c41", "#00838f", "#827717")
 _SIZE, _DPI = (10, 6), 120

@@ -14,9 +14,9 @@ from a3c.settings.config import Config
 from a3c.settings.groups import EnvConfig
 from a3c.storage.records import write_json
 from a3c.storage.run_directory import CONFIG, METRICS
-from evaluators.curves import EVALUATION, TRAIN, band, moving_average, read_curves, surviving
-from evaluators.drawing import telling
-from evaluators.references import references
+from evaluators.curves.drawing import telling
+from evaluators.curves.points import EVALUATION, TRAIN, band, moving_average, read_curves, surviving
+from evaluators.curves.references import references
 
 
 def train(steps, score):
