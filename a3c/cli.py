@@ -36,7 +36,7 @@ COMMANDS = {
     "eval": Command(
         "score, show or film a trained agent; also python eval.py", "evaluators.scoring.command", "main"
     ),
-    "levels": Command("rank levels of the frozen lake by difficulty", "evaluators.levels", "main"),
+    "levels": Command("rank levels of the frozen lake by difficulty", "evaluators.levels.command", "main"),
     "tune": Command("search for settings", "evaluators.tune", "main"),
     "package": Command("make a folder of a trained agent, to share", "evaluators.package", "main"),
     "push": Command("send such a folder to the Hugging Face Hub", "evaluators.hub", "main"),

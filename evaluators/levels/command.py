@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     options = _parse(argv)
     start = time.monotonic()
 
-    from evaluators.ranking import rank, table, write_csv, write_picture
+    from evaluators.levels.ranking import rank, table, write_csv, write_picture
 
     levels = _levels(options)
     agent, policy = ("the random agent", None) if options.random else _trained(options.run)
@@ -79,7 +79,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _levels(options: argparse.Namespace) -> list[Level]:
     from a3c.envs.levels import LARGEST_MISTAKE, Level
-    from evaluators.ranking import make_levels
+    from evaluators.levels.ranking import make_levels
 
     p_mistake: float | None = options.p_mistake
     if p_mistake is not None and not 0 <= p_mistake <= 1:

@@ -14,7 +14,7 @@ from a3c.envs import make_env, resolve_env
 from a3c.envs.levels import LEVELS_ID, STANDARD, Level
 from a3c.settings.config import Config
 from evaluators.games.exact import best_stationary_policy, greedy_policy, policy_value
-from evaluators.ranking import RANDOM_PLAY, answers, level_model, make_levels, rank, win_rate
+from evaluators.levels.ranking import RANDOM_PLAY, answers, level_model, make_levels, rank, win_rate
 
 PLAYS = 20_000
 
