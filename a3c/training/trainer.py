@@ -152,7 +152,7 @@ def children(session: Session, evaluators: Evaluators) -> list[ChildSpec]:
             lambda restarts: (WorkerSpec(session, worker_id, restarts),),
         )
 
-    evaluator = ChildSpec("evaluator", EVALUATOR, evaluators.process.evaluator, lambda restarts: (session,))
+    evaluator = ChildSpec("evaluator", EVALUATOR, evaluators.process, lambda restarts: (session,))
     return [*(worker(i) for i in range(session.workers)), evaluator]
 
 

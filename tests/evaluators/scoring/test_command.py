@@ -59,6 +59,7 @@ def test_mistakes_are_one_line(argv, words):
 
 
 def test_reading_the_flags_needs_no_torch():
-    code = "import sys, evaluators.scoring.command as c; c.parse(['--seed', '3']); sys.exit('torch' in sys.modules)"
+    imported = "import sys, evaluators.scoring.command as command"
+    code = f"{imported}; command.parse(['--seed', '3']); sys.exit('torch' in sys.modules)"
     root = Path(__file__).parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
