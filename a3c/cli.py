@@ -11,14 +11,13 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from a3c import __version__
 from a3c.console.streams import UnbreakableStream
 from a3c.errors import EXIT_OK, EXIT_SIGNAL, A3CError, UsageError
 from a3c.settings.config import RUNS_FOLDER, Config, usable_cores
-from a3c.settings.flags import Parser, add_settings, given_settings
+from a3c.settings.flags import Parser, add_settings, given_settings, program
 from a3c.settings.presets import presets
 from a3c.settings.values import did_you_mean
 
@@ -37,9 +36,9 @@ COMMANDS = {
         "score, show or film a trained agent; also python eval.py", "evaluators.scoring.command", "main"
     ),
     "levels": Command("rank levels of the frozen lake by difficulty", "evaluators.levels.command", "main"),
-    "tune": Command("search for settings", "evaluators.tune", "main"),
-    "package": Command("make a folder of a trained agent, to share", "evaluators.package", "main"),
-    "push": Command("send such a folder to the Hugging Face Hub", "evaluators.hub", "main"),
+    "tune": Command("search for settings", "evaluators.tuning.command", "main"),
+    "package": Command("make a folder of a trained agent, to share", "evaluators.sharing.command", "package"),
+    "push": Command("send such a folder to the Hugging Face Hub", "evaluators.sharing.command", "push"),
     "convert-q-table": Command("take the numbers out of a pickled Q table", "evaluators.old_q_table", "main"),
     "plot": Command("draw learning curves", "evaluators.curves.command", "main"),
     "play": Command("play a game by keyboard, or watch an agent", "evaluators.showing.command", "main"),
@@ -80,12 +79,6 @@ def _choose(argv: Sequence[str]) -> list[str]:
     parser.add_argument("command", metavar="COMMAND", help="one of those below; each has its own --help")
     name = parser.parse(argv[:1]).command
     raise UsageError(f"a3c {name}: no such command{did_you_mean(name, COMMANDS) or '; see a3c --help'}")
-
-
-def program(name: str) -> str:
-    """What the user typed to start a subcommand: "python run.py" or "a3c run"."""
-    script = Path(sys.argv[0]).name
-    return f"python {script}" if script == f"{name}.py" else f"a3c {name}"
 
 
 # ---------------------------------------------------------------------------------------------------

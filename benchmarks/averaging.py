@@ -18,9 +18,9 @@ import torch
 from a3c.settings.values import parse_count
 from a3c.storage.checkpoint import entries
 from a3c.stores.shared import WEIGHTS
+from a3c.trained.find import find_trained, rebuild
 from benchmarks.common import keep, machine, table
 from benchmarks.learning import FIRST_SEED, play
-from evaluators.trained import find_trained, rebuild
 
 
 def scores(path: Path, games: int, averaged: bool) -> list[float]:

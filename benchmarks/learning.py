@@ -38,9 +38,9 @@ from a3c.envs import make_env
 from a3c.storage.checkpoint import entries
 from a3c.storage.records import read_json_lines
 from a3c.storage.run_directory import METRICS
+from a3c.trained.find import Rebuilt, find_trained, rebuild
 from benchmarks.common import RESULTS, ROOT, keep, machine, table
 from evaluators.games.episodes import evaluate
-from evaluators.trained import Rebuilt, find_trained, rebuild
 
 FIRST_SEED, OTHER_SEED = 10_000, 20_000
 RECENT_S = 60.0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -56,6 +57,12 @@ class Parser(argparse.ArgumentParser):
             known = [flag.lstrip("-") for flag in self._option_string_actions]
             return [f"--{name}: no such flag{did_you_mean(name, known, '--')}" for name in names]
         return [f"{word}: a flag must come before it; see --help" for word in unknown]
+
+
+def program(name: str) -> str:
+    """What the user typed to start a subcommand: "python run.py" or "a3c run"."""
+    script = Path(sys.argv[0]).name
+    return f"python {script}" if script == f"{name}.py" else f"a3c {name}"
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:

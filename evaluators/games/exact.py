@@ -206,5 +206,5 @@ def published_seeds(env_id: str) -> tuple[int, ...]:
     """The seeds on which published scores of this environment were measured, one per episode; often none."""
     if not env_id.startswith("Taxi-"):
         return ()
-    text = resources.files("a3c").joinpath("data", "taxi_eval_seeds.json").read_text(encoding="utf-8")
+    text = resources.files("evaluators.games").joinpath("taxi_eval_seeds.json").read_text(encoding="utf-8")
     return tuple(json.loads(text)["seeds"])

@@ -95,7 +95,7 @@ def _levels(options: argparse.Namespace) -> list[Level]:
 def _trained(run: str) -> tuple[str, Policy]:
     """What the agent is called, and the agent."""
     from a3c.envs.levels import LEVELS_ID
-    from evaluators.trained import find_trained, rebuild
+    from a3c.trained.find import find_trained, rebuild
 
     try:
         trained = find_trained(run, env=LEVELS_ID, flag="--run")

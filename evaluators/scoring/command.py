@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from a3c.cli import program
 from a3c.errors import EXIT_OK
 from a3c.settings.config import RUNS_FOLDER
-from a3c.settings.flags import Parser, flag_value, whole_number
+from a3c.settings.flags import Parser, flag_value, program, whole_number
 from a3c.settings.values import parse_bool
 from evaluators.scoring.options import NUM_EPISODES, NUM_SHOWN, Options
 

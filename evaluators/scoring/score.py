@@ -13,6 +13,7 @@ from a3c.errors import UsageError
 from a3c.settings.groups import TABULAR
 from a3c.storage.atomic import storage_errors
 from a3c.storage.records import write_json
+from a3c.trained.find import Rebuilt, Trained, find_trained, rebuild
 from evaluators.games.episodes import Games, finish, play_seeds
 from evaluators.games.exact import published_seeds
 from evaluators.games.progress import aloud
@@ -22,7 +23,6 @@ from evaluators.scoring.options import Options
 from evaluators.scoring.report import Report, make_report, table
 from evaluators.showing.video import check_format
 from evaluators.showing.watch import Film, Screen, Window, no_window_because, picture_rate, watch
-from evaluators.trained import Rebuilt, Trained, find_trained, rebuild
 
 
 def score(options: Options) -> None:

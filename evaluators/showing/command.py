@@ -101,8 +101,8 @@ def _person(options: argparse.Namespace) -> tuple[Environment, Player]:
 
 
 def _agent(options: argparse.Namespace) -> tuple[Environment, Player]:
+    from a3c.trained.find import find_trained, rebuild
     from evaluators.showing.player import Watched, open_game
-    from evaluators.trained import find_trained, rebuild
 
     trained = find_trained(options.watch, env=options.env, flag="--watch")
     agent = rebuild(trained, options.env, options.seed, "cpu", options.greedy)

@@ -14,8 +14,8 @@ from a3c.cli import main
 from a3c.storage.records import write_json
 from a3c.storage.run_directory import CONFIG
 from a3c.storage.saving import Progress
+from a3c.trained.find import find_trained
 from a3c.types import Counters
-from evaluators.trained import find_trained
 from tests.evaluators.fakes import make_session
 
 

@@ -1,4 +1,4 @@
-"""Packages on the Hugging Face Hub: sending one there, and reading one from there.
+"""Packages on the Hugging Face Hub: reading one from there, and what sending one there needs too.
 
 The token comes from the environment (HF_TOKEN) or from `hf auth login`, and is never shown.
 """
@@ -7,65 +7,21 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
-from a3c.errors import EXIT_OK, A3CError, CheckpointError, StorageError, UsageError
-from a3c.settings.flags import Parser
+from a3c.errors import A3CError, CheckpointError, StorageError, UsageError
 from a3c.storage.atomic import read_regular
-
-if TYPE_CHECKING:
-    from a3c.storage.checkpoint import Checkpoint
+from a3c.storage.checkpoint import Checkpoint
+from a3c.trained.package_format import MANIFEST, read_package
 
 PREFIX = "hub:"
 """What a checkpoint's name on the Hub begins with: hub:user/name, or hub:user/name@revision."""
 
-_NAME = re.compile(r"([\w.-]{1,96}/[\w.-]{1,96})(?:@([\w./-]{1,100}))?")
+NAME = re.compile(r"([\w.-]{1,96}/[\w.-]{1,96})(?:@([\w./-]{1,100}))?")
 _TIMEOUT_S = 20.0
-
-
-def main(argv: Sequence[str]) -> int:
-    """`a3c push`: returns the exit code. Raises A3CError for what the user can mend."""
-    parser = Parser("a3c push", "Sends a package (see a3c package) to the Hugging Face Hub, in one commit.")
-    parser.add_argument("repo", metavar="REPO", help="user/name; made when it is not there")
-    parser.add_argument("folder", metavar="DIR", type=Path, help="the package's folder")
-    parser.add_argument("--public", action="store_true", help="make a new repository public, not private")
-    options = parser.parse(argv)
-    print(push(options.repo, options.folder, private=not options.public))
-    return EXIT_OK
-
-
-def push(repo: str, path: Path, private: bool = True) -> str:
-    """Sends a package and returns where it is.
-
-    Raises:
-        UsageError: the name is none, there is no token, or the Hub does not accept it.
-        CheckpointError: the package is damaged.
-        StorageError: the Hub cannot be reached or fails.
-    """
-    from evaluators.package_format import verify_package
-
-    if not re.fullmatch(_NAME, repo) or "@" in repo:
-        raise UsageError(f"{repo}: a repository is called user/name")
-    if not path.is_dir():
-        raise UsageError(f"{path}: there is no such folder; make one with a3c package")
-    files = verify_package(path)
-    hub = _library()
-    token = hub.get_token()
-    if not token:
-        raise UsageError("no token for the Hub: set HF_TOKEN, or log in with `hf auth login`")
-    with _hub_errors(hub, f"push to {repo}", token):
-        api = hub.HfApi(token=token)
-        made = api.create_repo(repo, private=private, exist_ok=True)
-        commit = api.create_commit(
-            repo,
-            [hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(p)) for name, p in files.items()],
-            commit_message="Add the agent, its results and a replay",
-        )
-    return f"{made} (commit {commit.oid[:12]})"
 
 
 def download(name: str) -> Checkpoint:
@@ -76,18 +32,16 @@ def download(name: str) -> Checkpoint:
         CheckpointError: it holds no sound package.
         StorageError: the Hub cannot be reached or fails.
     """
-    from evaluators.package_format import MANIFEST, read_package
-
-    match = _NAME.fullmatch(name.removeprefix(PREFIX))
+    match = NAME.fullmatch(name.removeprefix(PREFIX))
     if not match:
         raise UsageError(f"{name}: an agent on the Hub is called {PREFIX}user/name")
     repo, revision = match.groups()
-    hub = _library()
+    hub = hub_library()
     token = hub.get_token()
 
     def fetch(file: str, limit: int) -> bytes:
         nonlocal revision
-        with _hub_errors(hub, f"get {file} of {name}", token or ""):
+        with hub_errors(hub, f"get {file} of {name}", token or ""):
             try:
                 found = hub.hf_hub_download(
                     repo, file, revision=revision, token=token, dry_run=True, etag_timeout=_TIMEOUT_S
@@ -109,7 +63,7 @@ def download(name: str) -> Checkpoint:
     return read_package(fetch, name)
 
 
-def _library() -> ModuleType:
+def hub_library() -> ModuleType:
     """huggingface_hub. Raises UsageError where it is not installed."""
     try:
         library = importlib.import_module("huggingface_hub")
@@ -122,7 +76,7 @@ def _library() -> ModuleType:
 
 
 @contextmanager
-def _hub_errors(hub: ModuleType, what: str, token: str) -> Iterator[None]:
+def hub_errors(hub: ModuleType, what: str, token: str) -> Iterator[None]:
     """Turns the library's errors into ours: one line, without the token."""
     try:
         yield

@@ -12,14 +12,14 @@ from pathlib import Path
 from a3c.errors import EXIT_OK, UsageError
 from a3c.settings.flags import Parser, flag_value, whole_number
 from a3c.settings.values import parse_number
-from a3c.spaces import load_space, spaces
+from evaluators.tuning.spaces import load_space, spaces
 
 
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code. Raises A3CError for what the user can mend."""
     options = _parse(argv)
     try:
-        from evaluators import study
+        from evaluators.tuning import study
     except ImportError as error:
         raise UsageError(f"a3c tune needs Optuna ({error}); pip install 'a3c[tune]'") from error
     if options.from_trial:

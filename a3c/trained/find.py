@@ -22,9 +22,9 @@ from a3c.storage.checkpoint import (
 )
 from a3c.storage.run_directory import CONFIG, load_config
 from a3c.storage.tensor_files import pickle_hint
+from a3c.trained import hub
+from a3c.trained.package_format import folder, is_package, read_package
 from a3c.types import EnvSpec
-from evaluators import hub
-from evaluators.package_format import folder, is_package, read_package
 
 BEST, NEWEST, PACKAGE = "best", "newest", "package"
 

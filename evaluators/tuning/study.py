@@ -19,11 +19,11 @@ from a3c.errors import UsageError
 from a3c.processes.signals import Signals
 from a3c.settings.config import resolve, settings
 from a3c.settings.flags import Parser, add_settings, given_settings
-from a3c.spaces import Range, Space
 from a3c.storage.atomic import storage_errors
 from a3c.storage.run_lock import RunLock
-from evaluators.study_picture import Point, draw_study
-from evaluators.trial import Trial, TrialFailed
+from evaluators.tuning.spaces import Range, Space
+from evaluators.tuning.study_picture import Point, draw_study
+from evaluators.tuning.trial import Trial, TrialFailed
 
 JOURNAL, PICTURE = "study.journal", "study.png"
 _NAME = "a3c"

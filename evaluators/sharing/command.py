@@ -1,4 +1,5 @@
-"""`a3c package`: a folder that holds a trained agent and all that others need to trust and use it.
+"""`a3c package`, a folder that holds a trained agent and all that others need to trust and use it, and
+`a3c push`, which sends it to the Hugging Face Hub.
 
 Reading the command line imports the standard library only, so that `--help` is instant.
 """
@@ -16,12 +17,12 @@ from a3c.settings.flags import Parser, whole_number
 LEAST_GAMES, MOST_GAMES = 30, 1000
 
 
-def main(argv: Sequence[str]) -> int:
-    """Returns the exit code. Raises A3CError for what the user can mend."""
+def package(argv: Sequence[str]) -> int:
+    """`a3c package`: returns the exit code. Raises A3CError for what the user can mend."""
     options = _parse(argv)
 
-    from evaluators.packing import build_package
-    from evaluators.trained import find_trained
+    from a3c.trained.find import find_trained
+    from evaluators.sharing.packing import build_package
 
     trained = find_trained(options.run, flag="RUN")
     out = options.out or Path(f"package-{trained.run_dir.name}")
@@ -56,3 +57,17 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     add("--greedy", action="store_true", help="take the likeliest action instead of sampling")
     return parser.parse(argv)
+
+
+def push(argv: Sequence[str]) -> int:
+    """`a3c push`: returns the exit code. Raises A3CError for what the user can mend."""
+    parser = Parser("a3c push", "Sends a package (see a3c package) to the Hugging Face Hub, in one commit.")
+    parser.add_argument("repo", metavar="REPO", help="user/name; made when it is not there")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="the package's folder")
+    parser.add_argument("--public", action="store_true", help="make a new repository public, not private")
+    options = parser.parse(argv)
+
+    from evaluators.sharing.push import push as send
+
+    print(send(options.repo, options.folder, private=not options.public))
+    return EXIT_OK

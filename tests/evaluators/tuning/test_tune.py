@@ -12,7 +12,7 @@ import pytest
 
 from a3c.cli import main
 from a3c.errors import UsageError
-from a3c.spaces import load_space, spaces
+from evaluators.tuning.spaces import load_space, spaces
 from tests.run_tools import ROOT, gone, wait_for
 
 RUN = ["--env", "CartPole-v1", "--workers", "1", "--envs-per-worker", "2", "--eval-episodes", "2"]

@@ -19,15 +19,15 @@ from a3c.errors import CheckpointError, UsageError
 from a3c.storage.atomic import publish_folder, storage_errors
 from a3c.storage.run_directory import METRICS as RUN_METRICS
 from a3c.storage.tensor_files import encode_tensors
-from evaluators import package_format as names
+from a3c.trained import package_format as names
+from a3c.trained.find import Rebuilt, Trained, rebuild
 from evaluators.curves.points import read_curves, write_csv
 from evaluators.games.episodes import Games, Played, Steps, finish, play, play_seeds
 from evaluators.games.progress import aloud
-from evaluators.model_card import model_card
 from evaluators.scoring.report import make_report
+from evaluators.sharing.model_card import model_card
 from evaluators.showing.video import Video
 from evaluators.showing.watch import picture_rate
-from evaluators.trained import Rebuilt, Trained, rebuild
 
 FILMED_STEPS = 4500
 """The replay is cut after this many steps: five minutes of an Atari game."""

@@ -14,12 +14,12 @@ import pytest
 
 from a3c.cli import main
 from a3c.errors import CheckpointError
-from evaluators.package_format import encode_manifest, folder, read_package
+from a3c.trained.package_format import encode_manifest, folder, read_package
 from tests.evaluators.curves.test_plots import evaluation, train
-from tests.evaluators.fake_hub import COMMIT, TOKEN, FakeHub
 from tests.evaluators.scoring.test_score import make_run
+from tests.evaluators.sharing.fake_hub import COMMIT, TOKEN, FakeHub
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
