@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     except ImportError as error:
         raise UsageError(f"a3c tune needs Optuna ({error}); pip install 'a3c[tune]'") from error
     if options.from_trial:
-        return study.train_from_trial(options.study, options.from_trial, options.flags)
+        study.train_from_trial(options.study, options.from_trial, options.flags)
     study.search(options)
     return EXIT_OK
 

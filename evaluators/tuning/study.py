@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from a3c.cli import run
 from a3c.errors import UsageError
 from a3c.processes.signals import Signals
 from a3c.settings.config import resolve, settings
@@ -23,7 +24,7 @@ from a3c.storage.atomic import storage_errors
 from a3c.storage.run_lock import RunLock
 from evaluators.tuning.spaces import Range, Space
 from evaluators.tuning.study_picture import Point, draw_study
-from evaluators.tuning.trial import Trial, TrialFailed
+from evaluators.tuning.trial import RUN, Trial, TrialFailed
 
 JOURNAL, PICTURE = "study.journal", "study.png"
 _NAME = "a3c"
@@ -65,8 +66,8 @@ def search(options: argparse.Namespace) -> None:
         _conclude(job)
 
 
-def train_from_trial(folder: Path, which: str, flags: Sequence[str]) -> int:
-    """Trains with the settings of a trial ("best" or its number) and further flags; returns the exit code.
+def train_from_trial(folder: Path, which: str, flags: Sequence[str]) -> NoReturn:
+    """Becomes a training with the settings of a trial ("best" or its number) and further flags.
     Raises UsageError when there is no such trial."""
     if not (folder / JOURNAL).is_file():
         raise UsageError(f"--study {folder}: there is no study; begin one with a3c tune --space NAME")
@@ -82,8 +83,8 @@ def train_from_trial(folder: Path, which: str, flags: Sequence[str]) -> int:
         )
     own = [f"{settings()[name].flag}={value}" for name, value in trial.params.items()]
     command = [*study.user_attrs["flags"], *own, *flags]
-    print(f"trial {trial.number}: a3c run {' '.join(command)}")
-    return run(command)
+    print(f"trial {trial.number}: a3c run {' '.join(command)}", flush=True)
+    os.execv(sys.executable, [sys.executable, *RUN, *command])
 
 
 def open_study(folder: Path, seed: int) -> optuna.Study:

@@ -18,6 +18,9 @@ from a3c.processes.signals import signal_tree
 from a3c.settings.config import settings
 from a3c.storage.records import read_json_lines
 
+RUN = ("-m", "a3c", "run")
+"""How an interpreter is told to train."""
+
 _STOP_S = 30.0  # a graceful stop, with its last checkpoint
 _PR_SET_PDEATHSIG = 1
 
@@ -95,9 +98,7 @@ class Trial:
         run_dir = self.run_dir
         command = [
             sys.executable,
-            "-m",
-            "a3c",
-            "run",
+            *RUN,
             *self._flags,
             *self._own_flags(),
             "--run-dir",
