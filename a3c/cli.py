@@ -39,7 +39,6 @@ COMMANDS = {
     "tune": Command("search for settings", "evaluators.tuning.command", "main"),
     "package": Command("make a folder of a trained agent, to share", "evaluators.sharing.command", "package"),
     "push": Command("send such a folder to the Hugging Face Hub", "evaluators.sharing.command", "push"),
-    "convert-q-table": Command("take the numbers out of a pickled Q table", "evaluators.old_q_table", "main"),
     "plot": Command("draw learning curves", "evaluators.curves.command", "main"),
     "play": Command("play a game by keyboard, or watch an agent", "evaluators.showing.command", "main"),
     "status": Command("show a run from another shell", "a3c.console.status", "status"),

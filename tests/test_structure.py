@@ -19,34 +19,54 @@ PRODUCT = sorted(
     path for name in ("a3c", "evaluators", "benchmarks") for path in (ROOT / name).rglob("*.py")
 ) + sorted(ROOT.glob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
+FACES = ("a3c", "a3c.__main__", "evaluators")
+
+LAYERS = (
+    "run eval benchmarks",
+    "a3c.cli",
+    "evaluators.sharing evaluators.levels evaluators.tuning",
+    "evaluators.scoring evaluators.curves evaluators.process",
+    "evaluators.showing",
+    "evaluators.games",
+    "a3c.training",
+    "a3c.console a3c.trained",
+    "a3c.storage a3c.agents",
+    "a3c.envs a3c.stores",
+    "a3c.networks a3c.learning a3c.settings a3c.processes",
+    "a3c.types a3c.errors",
+)
+"""Who stands on whom, the top first: a wing imports only from layers below its own."""
+
+MAY_IMPORT = {
+    "a3c.errors": "",
+    "a3c.types": "",
+    "a3c.processes": "a3c.errors",
+    "a3c.settings": "a3c.errors",
+    "a3c.learning": "a3c.errors",
+    "a3c.networks": "a3c.types",
+    "a3c.envs": "a3c.settings a3c.types a3c.errors",
+    "a3c.stores": "a3c.learning a3c.settings a3c.types a3c.errors",
+    "a3c.agents": "a3c.networks a3c.learning a3c.settings a3c.stores.parameters a3c.types a3c.errors",
+    "a3c.storage": "a3c.stores a3c.settings a3c.types a3c.errors",
+}
+"""The whole of what some wings may import of the project."""
 
 NEVER = {
-    "a3c": "evaluators",  # but for the command line, see COMPOSITION_ROOTS
-    "a3c.errors": "a3c",
-    "a3c.types": "gymnasium multiprocessing a3c",
-    "a3c.settings.values": "torch numpy a3c",
-    "a3c.settings.presets": "torch numpy a3c",
-    "a3c.settings.config": "torch numpy gymnasium",
-    "a3c.settings.groups": "torch numpy gymnasium a3c",
-    "a3c.settings.flags": "torch numpy gymnasium",
-    "a3c.learning.schedules": "a3c",
-    "a3c.learning.returns": "a3c",
-    "a3c.learning.losses": "a3c",
-    "a3c.networks.actor_critic": "a3c.settings.config a3c.envs",
-    "a3c.stores.optim": "a3c.networks.actor_critic a3c.stores",
-    "a3c.envs": "torch multiprocessing a3c.agents a3c.stores a3c.processes.group",
-    "a3c.agents": "a3c.stores a3c.envs a3c.processes.group multiprocessing gymnasium",
-    "a3c.stores": "a3c.agents a3c.envs a3c.processes.group",
-    "a3c.training.rollouts": "a3c.stores a3c.processes.group multiprocessing",
-    "a3c.training.worker": "a3c.processes.supervisor a3c.training.trainer",
-    "a3c.processes.supervisor": "torch os signal time multiprocessing",
-    "a3c.processes.group": "torch a3c.agents a3c.envs a3c.stores",
-    "a3c.storage.checkpoint": "a3c.agents a3c.envs a3c.stores",
-    "evaluators": "a3c.processes.supervisor a3c.training.worker a3c.training.trainer a3c.processes.group",
+    "a3c": "evaluators",  # but for the command line, the composition root
+    "a3c.settings": "torch numpy gymnasium",
+    "a3c.envs": "torch multiprocessing",
+    "a3c.agents": "multiprocessing gymnasium",
+    "a3c.networks": "multiprocessing gymnasium",
+    "a3c.types": "multiprocessing gymnasium",
+    "a3c.training.rollouts": "a3c.stores a3c.processes multiprocessing",
+    "a3c.training.worker": "a3c.processes.supervisor",
+    "a3c.processes": "torch numpy",
+    "a3c.processes.supervisor": "os signal time multiprocessing",
+    "a3c.storage.checkpoint": "a3c.stores.shared",
 }
-"""Who must not import what; a name covers all below it."""
+"""What these must not import besides."""
 
-COMPOSITION_ROOTS = ("a3c.cli",)
+COMPOSITION_ROOT = "a3c.cli"
 TORCH_FREE = (
     "a3c.cli",
     "a3c.settings.config",
@@ -85,17 +105,50 @@ def below(name: str, package: str) -> bool:
     return name == package or name.startswith(package + ".")
 
 
+def of_ours(path: Path) -> list[str]:
+    return [name for name in imports(path) if name.partition(".")[0] in ("a3c", "evaluators", "benchmarks")]
+
+
+def layer(name: str) -> int:
+    """The index of the layer that holds a module."""
+    found = [i for i, wings in enumerate(LAYERS) for wing in wings.split() if below(name, wing)]
+    assert len(found) == 1, f"{name} is in no layer of this file, or in two"
+    return found[0]
+
+
+def wing(name: str) -> str:
+    return next(wing for wings in LAYERS for wing in wings.split() if below(name, wing))
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=module)
+def test_imports_run_downwards(path: Path) -> None:
+    name = module(path)
+    if name in FACES:
+        return
+    for imported in of_ours(path):
+        if imported != "a3c.__version__" and wing(imported) != wing(name):
+            assert layer(imported) > layer(name), f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_wing_imports_what_is_allowed_to_it(package: str) -> None:
+    allowed = [package, *MAY_IMPORT[package].split()]
+    for path in PRODUCT:
+        if below(module(path), package):
+            found = [n for n in of_ours(path) if not any(below(n, a) for a in allowed)]
+            assert not found, f"{module(path)} imports {found}"
+
+
 @pytest.mark.parametrize("package", NEVER)
 def test_nobody_imports_what_is_not_theirs(package: str) -> None:
     forbidden = NEVER[package].split()
     for path in PRODUCT:
-        if not below(module(path), package) or module(path) in COMPOSITION_ROOTS:
-            continue
-        found = [n for n in imports(path) if any(below(n, f) and not below(n, package) for f in forbidden)]
-        assert not found, f"{module(path)} imports {found}"
+        if below(module(path), package) and module(path) != COMPOSITION_ROOT:
+            found = [n for n in imports(path) if any(below(n, f) for f in forbidden)]
+            assert not found, f"{module(path)} imports {found}"
 
 
-def test_imports_run_downwards() -> None:
+def test_no_module_imports_itself_by_way_of_others() -> None:
     modules = {module(path): path for path in PRODUCT}
     graph = {
         name: {m for m in modules for i in imports(path) if m != name and m in (i, i.rpartition(".")[0])}

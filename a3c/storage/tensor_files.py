@@ -84,11 +84,15 @@ def load_state_dict(path: Path) -> Tensors:
         raise CheckpointError(f"{path} holds no weights that can be loaded: {reason}") from error
 
 
+LEARN_AGAIN = "A Q table is learned anew in seconds: a3c run --env Taxi-v3"
+"""What to do instead of loading a pickled table."""
+
+
 def pickle_hint(path: Path) -> str:
     """What to do with a pickled agent, where the name says it is one; else nothing."""
     if path.suffix not in (".pkl", ".pickle"):
         return ""
-    return "; a pickle could run any code: `a3c convert-q-table` takes the numbers out of an old Q table"
+    return f"; a pickle could run any code. {LEARN_AGAIN}"
 
 
 def one_line(error: BaseException) -> str:

@@ -15,6 +15,7 @@ from types import ModuleType
 from a3c.errors import A3CError, CheckpointError, StorageError, UsageError
 from a3c.storage.atomic import read_regular
 from a3c.storage.checkpoint import Checkpoint
+from a3c.storage.tensor_files import LEARN_AGAIN
 from a3c.trained.package_format import MANIFEST, read_package
 
 PREFIX = "hub:"
@@ -56,7 +57,7 @@ def download(name: str) -> Checkpoint:
                 raise error.__cause__ or error from None
             except hub.errors.EntryNotFoundError as error:
                 why = f"{name} has no {file}, so it is no package of `a3c package`"
-                pickles = "; pickled agents are never loaded, see `a3c convert-q-table`"
+                pickles = f"; pickled agents are never loaded. {LEARN_AGAIN}"
                 raise CheckpointError(why + pickles * (file == MANIFEST)) from error
         return read_regular(Path(path).resolve(), limit)
 

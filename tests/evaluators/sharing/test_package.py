@@ -257,7 +257,7 @@ def test_the_hub_is_not_trusted(hub, package, tmp_path):
     hub.files = {"q-learning.pkl": b"x"}
     result = a3c(hub, tmp_path / ".", "eval", "--checkpoint", "hub:me/agent")
     assert result.returncode == 4
-    assert "pickled agents are never loaded, see `a3c convert-q-table`" in result.stderr
+    assert "pickled agents are never loaded. A Q table is learned anew in seconds" in result.stderr
     hub.files = {**files, "config.json": b" " * (2**20 + 1)}
     result = a3c(hub, tmp_path, "eval", "--checkpoint", "hub:me/agent", HF_HOME=str(tmp_path / "b"))
     assert result.returncode == 4
@@ -278,7 +278,7 @@ def test_a_missing_library_takes_one_line(package, tmp_path):
     assert result.stderr == 'error: this needs huggingface_hub: pip install "a3c[hub]"\n'
 
 
-@pytest.mark.parametrize("command", ["levels", "play", "plot", "package", "push", "convert-q-table"])
+@pytest.mark.parametrize("command", ["levels", "play", "plot", "package", "push"])
 def test_help_is_instant(command):
     program = "import sys; from a3c.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
     program += "print('heavy:', {'torch', 'gymnasium', 'cv2', 'matplotlib', 'pygame'} & set(sys.modules))"
