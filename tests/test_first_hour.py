@@ -92,7 +92,6 @@ PLAN: dict[str, Run | Skip] = {
     "make test": Skip("is what runs this"),
     "make tmux": Skip("test_tmux.py"),
     "tensorboard --logdir checkpoints": Skip("test_tensorboard_browser.py"),
-    "python -m a3c.settings.flags": run("python -m a3c.settings.flags"),
 }
 
 

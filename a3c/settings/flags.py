@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from a3c.errors import UsageError
 from a3c.settings.config import Config, Setting, settings
-from a3c.settings.values import did_you_mean, parse_whole
+from a3c.settings.values import did_you_mean, parse_whole, shown
 
 TITLES = {
     "env": "environment",
@@ -29,8 +29,11 @@ TITLES = {
 }
 """The groups of settings, as headings."""
 
-BEGIN, END = "<!-- flags: written by `python -m a3c.settings.flags` -->", "<!-- end of flags -->"
-"""What the tables of flags in the README stand between."""
+INTRODUCTION = """\
+Settings come, later wins, from the defaults here, the preset for the environment and algorithm, and the
+flags. `--dry-run` prints the result and starts nothing. Times take `90`, `90s`, `10m`, `1.5h`, `2d` or
+`1h30m`; counts take `1000`, `1e6` or `500k`. The last column names the algorithms that use a flag, where not
+all do. This page is written by `python -m a3c.settings.flags`."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -91,14 +94,17 @@ def flag_value(parse_text: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def _flag_help(s: Setting) -> str:
-    m = s.metadata
-    notes = []
-    if m["unit"]:
-        notes.append(m["unit"])
-    if s.default not in (None, "", (), {}):
-        notes.append(f"default {s.default:g}" if isinstance(s.default, float) else f"default {s.default}")
-    text = str(m["help"]).replace("%", "%%")
-    return text + (f" [{', '.join(notes)}]" if notes else "")
+    default = _default(s)
+    return str(s.metadata["help"]).replace("%", "%%") + (f" [default {default}]" if default else "")
+
+
+def _default(s: Setting) -> str:
+    """The default with its unit; empty where there is none, or where the help says what it depends on."""
+    if s.default in (None, "", (), {}):
+        return ""
+    value = f"{s.default:g}" if isinstance(s.default, float) else shown(s.default)
+    unit = "s" if s.metadata["kind"] == "duration" else s.metadata["unit"]
+    return f"{value} {unit}".rstrip()
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -147,28 +153,22 @@ def given_settings(namespace: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def flags_table() -> str:
-    """Every flag, as the Markdown tables of the README."""
-    lines = []
+def flags_page() -> str:
+    """docs/flags.md: every flag with its default and meaning, in tables by group."""
+    lines = ["# Every flag of `a3c run`", "", INTRODUCTION, ""]
     for group in dataclasses.fields(Config):
-        title = TITLES[group.name].capitalize()
-        lines += [f"### {title}", "", "| flag | default | meaning |", "|---|---|---|"]
-        for s in settings().values():
-            if s.group == group.name:
-                default = "" if s.default in (None, "", (), {}) else f"{s.default}"
-                text = str(s.metadata["help"]).replace("|", "\\|")
-                lines.append(f"| `{s.flag}` | {default} | {text} |")
+        lines += [f"## {TITLES[group.name].capitalize()}", ""]
+        lines += ["| flag | default | meaning | of |", "|---|---|---|---|"]
+        lines += [_row(s) for s in settings().values() if s.group == group.name]
         lines.append("")
     return "\n".join(lines)
 
 
-def fill_in(document: str) -> str:
-    """A document with the tables between its two marks brought up to date."""
-    before, _, rest = document.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{flags_table()}\n{END}{after}"
+def _row(s: Setting) -> str:
+    choices = f" (one of {', '.join(s.metadata['choices'])})" if s.metadata["choices"] else ""
+    text = f"{s.metadata['help']}{choices}".replace("<", "&lt;")
+    return f"| `{s.flag}` | {_default(s)} | {text} | {', '.join(s.metadata['algos'])} |"
 
 
 if __name__ == "__main__":
-    readme = Path("README.md")
-    readme.write_text(fill_in(readme.read_text()))
+    Path("docs/flags.md").write_text(flags_page())
