@@ -86,7 +86,11 @@ def _choose(argv: Sequence[str]) -> list[str]:
 
 def run(argv: Sequence[str]) -> int:
     """`a3c run` and `python run.py`: settles everything that can be wrong, then trains."""
-    parser = Parser(program("run"), "Trains agents: worker processes improve one shared network.")
+    parser = Parser(
+        program("run"),
+        "Trains agents: worker processes improve one shared network. A TIME is written 90, 90s, 10m, 1.5h or "
+        "1h30m, a COUNT 1000, 1e6 or 500k.",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the settings as JSON and start nothing")
     add_settings(parser)
     options, given = _read_flags(parser, argv)

@@ -134,12 +134,15 @@ def _add_flag(section: Any, s: Setting) -> None:
         section.add_argument("--no-" + s.flag[2:], action="store_const", const="False", **hidden)
 
 
+_METAVARS = {"env": "ID", "run_dir": "DIR", "init_from": "FILE"}
+
+
 def _metavar(s: Setting) -> str:
     if s.metadata["choices"]:
         return "{" + ",".join(s.metadata["choices"]) + "}"
-    if s.metadata["kind"] == "duration":
-        return "TIME"
-    return {int: "N", float: "X"}.get(s.base_type, "NAME")
+    if s.metadata["kind"]:
+        return {"duration": "TIME", "count": "COUNT"}[s.metadata["kind"]]
+    return _METAVARS.get(s.name) or {int: "N", float: "X"}.get(s.base_type, "NAME")
 
 
 def given_settings(namespace: argparse.Namespace) -> dict[str, Any]:

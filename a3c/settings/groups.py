@@ -58,36 +58,38 @@ class EnvConfig:
 
     env: str = setting("Breakout-v0", "Gymnasium id of the environment")
     env_kwargs: dict[str, Any] = setting(
-        {}, "settings passed to the environment, as key=value (values are JSON, else text)"
+        {}, "arguments of the environment's constructor, as key=value (values are JSON, else text)"
     )
     protocol: str = setting(
         "classic",
-        "Atari rules: classic (no-op starts, FIRE where needed, a lost life is terminal for learning, "
-        "rewards clipped to +-1) or machado (no tricks, game over only)",
+        "Atari rules: classic (random no-op starts, FIRE pressed where needed, a lost life ends an episode "
+        "for learning) or machado (none of these)",
         choices=("classic", "machado"),
     )
     frame_skip: int | None = setting(
-        None, "Atari: frames per step; default: the id's own, 4 where that is 1", low=1, high=60
+        None, "Atari: frames per step; default: that of the id, or 4 where that is 1", low=1, high=60
     )
     frame_stack: int | None = setting(
         None, "Atari: frames in one observation; default: 1 for a3c-lstm, else 4", low=1, high=16
     )
     frame_size: int | None = setting(
         None,
-        "Atari: height and width of an observation; default: 80 for a3c-lstm, else 84",
+        "Atari: height and width of an observation in pixels; default: 80 for a3c-lstm, else 84",
         low=16,
         high=256,
-        unit="pixels",
     )
     crop: bool | None = setting(
-        None, "Atari: cut the score line and borders off before resizing; default: only for a3c-lstm"
+        None,
+        "Atari: cut off the score line and borders before resizing; default: True for a3c-lstm, else False",
     )
     reward_clip: float | None = setting(
-        None, "bound on a reward for learning only, 0 for none; default: 1 under classic, else 0", low=0
+        None,
+        "clip rewards to +- this for learning only, 0: never; default: 1 for Atari under classic, else 0",
+        low=0,
     )
     max_episode_steps: int | None = setting(
         None,
-        "cut an episode after this many steps; default: the environment's own limit",
+        "end an episode after this many steps; default: the environment's own limit",
         low=1,
         kind="count",
     )
@@ -97,16 +99,16 @@ class EnvConfig:
 class LearnConfig:
     """What is learned and how."""
 
-    algo: str = setting("a3c", "learning algorithm", choices=ALGOS)
+    algo: str = setting("a3c", "learning algorithm; random: no learning, for comparison", choices=ALGOS)
     model: str | None = setting(
         None,
-        "network; default: for images a3c-lstm (dqn, ppo: nature), mlp otherwise",
+        "network; default: a3c-lstm (for dqn and ppo nature) where observations are pictures, else mlp",
         choices=MODELS,
         algos=tuple(MODELS_OF),
     )
     gamma: float = setting(0.99, "discount factor per step", low=0, high=1)
     tau: float = setting(
-        1.0, "lambda of generalised advantage estimation", low=0, high=1, algos=ACTOR_CRITICS
+        1.0, "lambda of generalised advantage estimation (GAE)", low=0, high=1, algos=ACTOR_CRITICS
     )
     entropy_coef: float = setting(0.01, "weight of the entropy bonus", low=0, algos=ACTOR_CRITICS)
     entropy_schedule: str = setting(
@@ -116,26 +118,33 @@ class LearnConfig:
         algos=ACTOR_CRITICS,
     )
     value_coef: float = setting(0.5, "weight of the value loss", low=0, algos=ACTOR_CRITICS)
-    num_steps: int = setting(20, "length of a rollout", low=1, high=100_000, unit="steps")
+    num_steps: int = setting(
+        20,
+        "length of a rollout: steps in each environment between two updates",
+        low=1,
+        high=100_000,
+        unit="steps",
+    )
     epochs: int | None = setting(
         None,
-        "passes over each rollout; default: 4 for ppo, 1 for a3c, whose further ones learn as ppo's do",
+        "times to learn from each rollout; default: 4 for ppo, 1 for a3c, which from the second time on uses "
+        "the clipped objective of ppo",
         low=1,
         high=1000,
         algos=ACTOR_CRITICS,
     )
     clip_range: float = setting(
         0.2,
-        "how far the ratio of new to old policy may leave 1 and still be rewarded",
+        "PPO's clipping: probability ratios of new to old policy count only from 1 - this to 1 + this",
         low=0,
         algos=ACTOR_CRITICS,
     )
     envs_per_worker: int = setting(
-        1, "environments each worker steps as one batch; 1 is the classic algorithm", low=1, high=4096
+        1, "environments in each worker, stepped as one batch; classic A3C has 1", low=1, high=4096
     )
     precision: str = setting(
         "auto",
-        "arithmetic of the network; auto: bf16 where the device computes it faster than fp32",
+        "number format the network computes in; auto: bf16 where the device has it in hardware, else fp32",
         choices=("auto", "fp32", "bf16"),
         algos=tuple(MODELS_OF),
     )
@@ -146,20 +155,20 @@ class ExploreConfig:
     """How often an agent that learns values tries a random action."""
 
     epsilon_start: float = setting(
-        1.0, "chance of a random action at first", low=0, high=1, algos=("dqn", *TABULAR)
+        1.0, "chance of a random action at the start", low=0, high=1, algos=("dqn", *TABULAR)
     )
     epsilon_final: float = setting(
-        0.01, "chance of a random action in the end", low=0, high=1, algos=("dqn", *TABULAR)
+        0.01, "chance of a random action at the end", low=0, high=1, algos=("dqn", *TABULAR)
     )
     epsilon_decay: float = setting(
         0.0005,
-        "rate at which the chance falls exponentially, per episode of all workers",
+        "the chance of a random action falls exponentially by this rate per episode (of all workers)",
         low=0,
         algos=TABULAR,
     )
     epsilon_steps: int = setting(
         1_000_000,
-        "steps of all workers until the final chance is reached",
+        "steps of all workers over which the chance falls linearly from --epsilon-start to --epsilon-final",
         low=1,
         kind="count",
         unit="steps",
@@ -167,14 +176,19 @@ class ExploreConfig:
     )
     epsilon_spread: float = setting(
         1.0,
-        "the last environment of all explores with the chance to the power of 1 + this, the first with "
-        "the chance itself, the others between",
+        "how much less some environments explore than others: the chance epsilon of a random action is "
+        "epsilon in the first environment, epsilon to the power of 1 + this in the last, and in between "
+        "for the others; 0: the same in all",
         low=0,
         high=20,
         algos=("dqn",),
     )
     eval_epsilon: float = setting(
-        0.001, "chance of a random action when evaluated; --greedy: none", low=0, high=1, algos=("dqn",)
+        0.001,
+        "chance of a random action in evaluations; 0 with eval.py --greedy",
+        low=0,
+        high=1,
+        algos=("dqn",),
     )
 
 
@@ -183,45 +197,56 @@ class DqnConfig:
     """Deep Q-learning."""
 
     double: bool = setting(
-        True, "the online network chooses the action that the target network values", algos=("dqn",)
+        True,
+        "Double DQN: the online network chooses the next action, the target network gives its value",
+        algos=("dqn",),
     )
-    dueling: bool = setting(False, "value and advantages have heads of their own", algos=("dqn",))
+    dueling: bool = setting(
+        False, "dueling network: separate heads for the state's value and the advantages", algos=("dqn",)
+    )
     n_step: int = setting(
-        1, "rewards summed before the value of what follows", low=1, high=100, unit="steps", algos=("dqn",)
+        1,
+        "n-step returns: rewards summed before the bootstrap value",
+        low=1,
+        high=100,
+        unit="steps",
+        algos=("dqn",),
     )
     replay_size: int = setting(
-        100_000, "observations in the replay, over all workers", low=100, kind="count", algos=("dqn",)
+        100_000, "steps kept in the replay, over all workers", low=100, kind="count", algos=("dqn",)
     )
     keep_replay: bool = setting(
         False,
-        "save the replay of --workers 0 in the checkpoints, instead of filling it anew on resume",
+        "save the replay in checkpoints (with --workers 0 only) instead of filling it again after a resume",
         algos=("dqn",),
     )
     priority_exponent: float = setting(
-        0.0, "draw transitions by their TD error to this power; 0: uniformly", low=0, high=1, algos=("dqn",)
+        0.0,
+        "prioritised replay: draw transitions in proportion to their TD error to this power; 0: uniformly",
+        low=0,
+        high=1,
+        algos=("dqn",),
     )
     priority_beta: float = setting(
         0.5,
-        "how far the loss corrects for drawing by priority: 0 not at all, 1 fully",
+        "prioritised replay: how far importance weights correct for it, from 0 (not at all) to 1 (fully)",
         low=0,
         high=1,
         algos=("dqn",),
     )
     learning_starts: int = setting(
         1000,
-        "random steps, over all workers, before learning; on resume the replay is filled as far",
+        "random steps before learning begins, over all workers; a resume first fills the replay with as many",
         low=1,
         kind="count",
         unit="steps",
         algos=("dqn",),
     )
     batch_size: int = setting(32, "transitions in one update", low=1, high=100_000, algos=("dqn",))
-    updates_per_rollout: int = setting(
-        1, "updates after each rollout of --num-steps", low=1, high=100_000, algos=("dqn",)
-    )
+    updates_per_rollout: int = setting(1, "updates after each rollout", low=1, high=100_000, algos=("dqn",))
     target_update: int = setting(
         1000,
-        "steps of all workers between two copies to the target network",
+        "steps of all workers after which the online network is copied to the target network",
         low=1,
         kind="count",
         unit="steps",
@@ -229,15 +254,15 @@ class DqnConfig:
     )
     huber_delta: float = setting(
         1.0,
-        "TD error from which on the loss grows linearly; above 1 where rewards are not clipped",
+        "TD error above which the Huber loss is linear; take more than 1 where rewards are large",
         low=1e-6,
         algos=("dqn",),
     )
     grad_clamp: float = setting(
-        0.0, "clamp each element of a gradient to +-this, 0 for none", low=0, algos=("dqn",)
+        0.0, "clip each element of the gradient to +- this, 0: never", low=0, algos=("dqn",)
     )
     hidden: tuple[int, ...] = setting(
-        (256, 256), "units of the hidden layers of the mlp", low=1, high=100_000, algos=("dqn",)
+        (256, 256), "units of each hidden layer of --model mlp", low=1, high=100_000, algos=("dqn",)
     )
 
 
@@ -247,7 +272,7 @@ class TableConfig:
 
     initial_q: float = setting(
         0.0,
-        "value of every cell at first; above what can be reached, it makes the agent try everything",
+        "value of every table entry at the start; above the highest return it makes the agent try everything",
         algos=TABULAR,
     )
 
@@ -256,12 +281,14 @@ class TableConfig:
 class PpoConfig:
     """Proximal policy optimisation."""
 
-    minibatch_size: int = setting(64, "samples in one update", low=1, high=1_000_000, algos=("ppo",))
+    minibatch_size: int = setting(
+        64, "steps in one update, drawn from the rollout", low=1, high=1_000_000, algos=("ppo",)
+    )
     value_clip: float = setting(
-        0.0, "how far the value may move from the old one in a pass, 0 for any", low=0, algos=("ppo",)
+        0.0, "clip how far one update moves the value from the old one; 0: never", low=0, algos=("ppo",)
     )
     normalize_advantages: bool = setting(
-        True, "give the advantages of each update mean 0 and deviation 1", algos=("ppo",)
+        True, "scale the advantages of each update to mean 0 and standard deviation 1", algos=("ppo",)
     )
 
 
@@ -269,31 +296,36 @@ class PpoConfig:
 class OptimConfig:
     """The shared optimizer."""
 
-    optimizer: str = setting("adam", "shared optimizer", choices=("adam", "rmsprop", "sgd"))
+    optimizer: str = setting("adam", "optimizer", choices=("adam", "rmsprop", "sgd"))
     lr: float = setting(1e-4, "learning rate", low=0)
     lr_schedule: str = setting(
-        "constant", "constant, or linear: falls to 0 at --max-steps", choices=("constant", "linear")
+        "constant",
+        "constant, or linear: the learning rate falls to 0 at --max-steps",
+        choices=("constant", "linear"),
     )
-    amsgrad: bool = setting(True, "Adam keeps the largest second moment (AMSGrad)")
+    amsgrad: bool = setting(True, "Adam divides by the largest second moment so far (AMSGrad)")
     epsilon: float = setting(
-        1e-5, "added to the root of the second moment (Adam, RMSprop)", low=0, flag="optimizer-epsilon"
+        1e-5, "added to the denominator, for stability (Adam, RMSprop)", low=0, flag="optimizer-epsilon"
     )
     max_grad_norm: float = setting(
-        40.0, "clip gradients to this global norm, 0 for none", low=0, algos=tuple(MODELS_OF)
+        40.0, "scale a gradient down to this norm where it is larger, 0: never", low=0, algos=tuple(MODELS_OF)
     )
     max_lag: int = setting(
-        0, "refuse a gradient older than this many updates, 0 for no limit", low=0, unit="updates"
+        0,
+        "drop a gradient when the weights had more updates than this since it began, 0: never",
+        low=0,
+        unit="updates",
     )
     average_updates: int = setting(
         0,
-        "play and keep the average of the weights over about this many updates, 0: the newest",
+        "evaluate and save the average of the weights over about this many updates, 0: the newest weights",
         low=0,
         unit="updates",
         algos=tuple(MODELS_OF),
     )
     locked: bool = setting(
         False,
-        "take turns when updating the shared model, instead of lock-free (Hogwild)",
+        "workers take turns when they update the shared weights, instead of lock-free (Hogwild)",
         flag="locked-updates",
     )
 
@@ -302,10 +334,10 @@ class OptimConfig:
 class EvalConfig:
     """The evaluator: scores, checkpoints, logs."""
 
-    eval_every: float = setting(60.0, "time between evaluations, 0 for none", low=0, kind="duration")
-    eval_episodes: int = setting(10, "games per evaluation, with fixed seeds", low=1, high=10_000)
+    eval_every: float = setting(60.0, "time between evaluations, 0: no evaluations", low=0, kind="duration")
+    eval_episodes: int = setting(10, "games per evaluation; their seeds are fixed", low=1, high=10_000)
     checkpoint_every: float = setting(300.0, "time between checkpoints", low=1, kind="duration")
-    keep_checkpoints: int = setting(3, "how many of the newest checkpoints to keep", low=2, high=1000)
+    keep_checkpoints: int = setting(3, "keep this many of the newest checkpoints", low=2, high=1000)
     log_every: float = setting(
         10.0, "time between log lines and TensorBoard points", low=0.1, kind="duration"
     )
@@ -317,43 +349,57 @@ class RunConfig:
 
     workers: int | None = setting(
         None,
-        "worker processes; default: usable cores; 0: all in one process, bit-reproducible",
+        "worker processes; default: one per usable core; 0: everything in one process, bit-reproducible",
         low=0,
         high=4096,
     )
     gpu_ids: tuple[int, ...] = setting(
         (),
-        "GPU ids, dealt round-robin to the workers; -1 or nothing: CPU",
+        "GPUs by number, assigned to the workers in turn; -1 or nothing: the CPU",
         low=-1,
         algos=tuple(MODELS_OF),
     )
     seed: int = setting(
-        1, "seed; a worker's own follows from seed, worker id and restarts", low=0, high=2**31 - 1
+        1, "seed of everything random; workers derive their own from it", low=0, high=2**31 - 1
     )
     max_steps: int = setting(
-        0, "stop after this many steps over all resumes, 0 for no limit", low=0, kind="count"
+        0, "stop at this many steps, those before a resume included; 0: no limit", low=0, kind="count"
     )
-    max_time: float = setting(0.0, "stop after this time, 0 for no limit", low=0, kind="duration")
+    max_time: float = setting(
+        0.0, "stop after this time, counted from each start or resume; 0: no limit", low=0, kind="duration"
+    )
     target_score: float | None = setting(None, "stop when an evaluation's mean score reaches this")
-    load: str = setting("", "continue the newest run of this env and algo, or the run or checkpoint at PATH")
-    run_dir: str = setting("", "run directory; default: checkpoints/<env>-<algo>, numbered when taken")
-    init_from: str = setting(
-        "", "start from the weights in FILE (.safetensors, or a state dict saved by torch)"
+    load: str = setting(
+        "", "continue the newest run of --env and --algo or, with PATH, that run or checkpoint"
     )
-    preset: str = setting("", "named settings; see `a3c presets`; none: no preset")
-    grace: float = setting(10.0, "time a graceful stop may take", low=1, kind="duration")
+    run_dir: str = setting(
+        "", "directory of the run; default: checkpoints/<env>-<algo>, numbered when that is taken"
+    )
+    init_from: str = setting(
+        "",
+        "start a new run with the weights of FILE: a checkpoint, .safetensors or a state dict of torch",
+    )
+    preset: str = setting(
+        "",
+        "named settings (see `a3c presets`); default: those made for --env and --algo; none: no preset",
+    )
+    grace: float = setting(
+        10.0, "how long a stop may take before processes are killed", low=1, kind="duration"
+    )
     on_hup: str = setting(
         "stop",
-        "what a lost terminal (SIGHUP) does: stop, with a checkpoint, or ignore",
+        "when the terminal is lost (SIGHUP): stop, with a checkpoint, or ignore it",
         choices=("stop", "ignore"),
     )
     stall_after: float = setting(
-        60.0, "replace a process that gave no sign of life for this long", low=1, kind="duration"
+        60.0, "replace a process that made no progress for this long", low=1, kind="duration"
     )
-    min_workers: int = setting(1, "end the run when fewer workers than this can be kept running", low=1)
+    min_workers: int = setting(
+        1, "end the run when fewer workers than this are left (those that keep failing are given up)", low=1
+    )
     max_rss: int = setting(
         0,
-        "stop, with a checkpoint, when all processes together take more memory, 0 for no limit",
+        "stop, with a checkpoint, when all processes together use more memory than this; 0: no limit",
         low=0,
         kind="count",
         unit="bytes",
