@@ -209,7 +209,7 @@ def test_a_public_repository_is_asked_for(hub, package, tmp_path):
     ],
     ids=["no token", "wrong token", "403", "500", "503 at the commit", "cut at the commit"],
 )
-def test_failures_of_a_push_take_one_line(failures, token, code, words, hub, package, tmp_path):
+def test_f39_failures_of_a_push_take_one_line(failures, token, code, words, hub, package, tmp_path):
     hub.failures = failures
     result = a3c(hub, tmp_path, "push", "me/agent", package, token=token)
     assert (result.returncode, result.stdout) == (code, "")
@@ -234,7 +234,7 @@ def test_failures_of_a_push_take_one_line(failures, token, code, words, hub, pac
     ],
     ids=["401", "404", "500", "cut again and again"],
 )  # fmt: skip
-def test_failures_of_a_download_take_one_line(failures, code, words, hub, package, tmp_path):
+def test_f39_failures_of_a_download_take_one_line(failures, code, words, hub, package, tmp_path):
     hub.files = {name: (package / name).read_bytes() for name in os.listdir(package)}
     hub.failures = failures
     result = a3c(hub, tmp_path, "eval", "--checkpoint", "hub:me/agent")
@@ -245,7 +245,7 @@ def test_failures_of_a_download_take_one_line(failures, code, words, hub, packag
     assert_secret(result, tmp_path)
 
 
-def test_a_connection_cut_once_is_taken_up_again(hub, package, tmp_path):
+def test_f39_a_connection_cut_once_is_taken_up_again(hub, package, tmp_path):
     hub.files = {name: (package / name).read_bytes() for name in os.listdir(package)}
     hub.failures, hub.cuts_left = {"GET": "cut"}, 1
     result = a3c(hub, tmp_path, "eval", "--checkpoint", "hub:me/agent", "--num-episodes", "2")
