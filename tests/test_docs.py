@@ -1,22 +1,56 @@
 """What the documents say is what the program does."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 from a3c.settings.flags import flags_page
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "checkpoints" / "README.md"])
+
+REMOVED = {"benchmarks.averaging", "benchmarks.background", "benchmarks.steps_to_score"}
+"""Scripts that answered their question; the pages of docs/experiments name them."""
+
+
+def name_of(document: Path) -> str:
+    return str(document.relative_to(ROOT))
 
 
 def test_every_flag_is_listed():
     assert (ROOT / "docs" / "flags.md").read_text() == flags_page(), "run `python -m a3c.settings.flags`"
 
 
-def test_links_lead_somewhere():
-    for document in DOCUMENTS:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+def headings(document: Path) -> set[str]:
+    """The anchors that a page's headings give it."""
+    titles = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", document.read_text()):
+        page = document.parent / target if target else document
+        assert page.exists(), target
+        assert not anchor or anchor in headings(page), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_paths_and_modules_exist(document: Path) -> None:
+    text = document.read_text()
+    for path in re.findall(r"`((?:a3c|evaluators|benchmarks|tests|docs|deploy)/[\w/.@-]+)`", text):
+        assert (ROOT / path).exists(), path
+    for name in re.findall(r"python -m ((?:a3c|evaluators|benchmarks)(?:\.\w+)*)", text):
+        assert name in REMOVED or find_spec(name), name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_lines_are_at_most_125_columns_wide(document: Path) -> None:
+    """Rows of tables may be wider."""
+    lines = document.read_text().splitlines()
+    assert not [line for line in lines if len(line) > 125 and not line.startswith("|")]
 
 
 def test_every_curve_is_explained():
