@@ -81,37 +81,45 @@ class Setting:
 
     name: str
     group: str
-    type: Any
+    type: Any  # without `| None`
+    optional: bool  # None is a value too
     default: Any
-    metadata: Mapping[str, Any]
-
-    @property
-    def flag(self) -> str:
-        return "--" + (self.metadata["flag"] or self.name.replace("_", "-"))
-
-    @property
-    def base_type(self) -> Any:
-        """The type without `| None`."""
-        if isinstance(self.type, types.UnionType):
-            return next(t for t in typing.get_args(self.type) if t is not type(None))
-        return self.type
-
-    @property
-    def optional(self) -> bool:
-        return isinstance(self.type, types.UnionType)
+    help: str
+    choices: tuple[str, ...]
+    low: float | None  # bounds, included
+    high: float | None
+    flag: str
+    unit: str  # of the default, in words
+    kind: str  # "duration" or "count" for numbers that may have a suffix, else ""
+    algos: tuple[str, ...]  # that use it; () for all
 
 
 @cache
 def settings() -> dict[str, Setting]:
     """Every setting by name."""
-    found: dict[str, Setting] = {}
-    for group in dataclasses.fields(Config):
-        kind = typing.get_type_hints(Config)[group.name]
-        hints = typing.get_type_hints(kind)
-        for f in dataclasses.fields(kind):
-            default = {} if f.default is dataclasses.MISSING else f.default
-            found[f.name] = Setting(f.name, group.name, hints[f.name], default, f.metadata)
-    return found
+    return {
+        f.name: _setting(group.name, kind, f)
+        for group in dataclasses.fields(Config)
+        for kind in [typing.get_type_hints(Config)[group.name]]
+        for f in dataclasses.fields(kind)
+    }
+
+
+def _setting(group: str, kind: type, f: dataclasses.Field[Any]) -> Setting:
+    hint = typing.get_type_hints(kind)[f.name]
+    optional = isinstance(hint, types.UnionType)
+    meta = dict(f.metadata)
+    meta["flag"] = "--" + (meta["flag"] or f.name.replace("_", "-"))
+    meta["algos"] = tuple(meta["algos"] or getattr(kind, "ALGOS", ()))
+    meta["choices"] = tuple(meta["choices"])
+    return Setting(
+        name=f.name,
+        group=group,
+        type=typing.get_args(hint)[0] if optional else hint,
+        optional=optional,
+        default={} if f.default is dataclasses.MISSING else f.default,
+        **meta,
+    )
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -133,8 +141,8 @@ def build_config(*layers: tuple[str, Mapping[str, Any]]) -> Config:
                 mistakes.append(f"{source}: unknown setting {name!r}{did_you_mean(name, settings())}")
                 continue
             try:
-                values[name] = convert(raw, s.base_type, s.optional, s.metadata["kind"])
-                check(values[name], s.metadata["choices"], s.metadata["low"], s.metadata["high"])
+                values[name] = convert(raw, s.type, s.optional, s.kind)
+                check(values[name], s.choices, s.low, s.high)
             except ValueError as error:
                 where = s.flag if source == "command line" else f"{source}: {name}"
                 mistakes.append(f"{where} {shown(raw)}: {error}")
@@ -151,7 +159,7 @@ def contradictions(config: Config, given: set[str]) -> list[str]:
     """Settings that cannot go together; `given` are those named on the command line."""
     found = []
     for name in sorted(given):
-        algos = settings()[name].metadata["algos"]
+        algos = settings()[name].algos
         if algos and config.learn.algo not in algos:
             flag = settings()[name].flag
             found.append(f"{flag} is a setting of {', '.join(algos)}, not of {config.learn.algo}")

@@ -95,7 +95,7 @@ def flag_value(parse_text: Callable[[str], Any]) -> Callable[[str], Any]:
 
 def _flag_help(s: Setting) -> str:
     default = _default(s)
-    return str(s.metadata["help"]).replace("%", "%%") + (f" [default {default}]" if default else "")
+    return s.help.replace("%", "%%") + (f" [default {default}]" if default else "")
 
 
 def _default(s: Setting) -> str:
@@ -103,7 +103,7 @@ def _default(s: Setting) -> str:
     if s.default in (None, "", (), {}):
         return ""
     value = f"{s.default:g}" if isinstance(s.default, float) else shown(s.default)
-    unit = "s" if s.metadata["kind"] == "duration" else s.metadata["unit"]
+    unit = "s" if s.kind == "duration" else s.unit
     return f"{value} {unit}".rstrip()
 
 
@@ -118,18 +118,18 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 def _add_flag(section: Any, s: Setting) -> None:
     options: dict[str, Any] = {"dest": s.name, "default": argparse.SUPPRESS, "help": _flag_help(s)}
-    if s.base_type is bool:
+    if s.type is bool:
         options |= {"nargs": "?", "const": "True", "metavar": "True|False"}
     elif s.name == "load":
         options |= {"nargs": "?", "const": "True", "metavar": "PATH"}
     elif s.name == "env_kwargs":
         options |= {"nargs": "*", "metavar": "KEY=VALUE", "action": "extend"}
-    elif s.base_type == tuple[int, ...]:
+    elif s.type == tuple[int, ...]:
         options |= {"nargs": "*", "metavar": "N"}
     else:
         options["metavar"] = _metavar(s)
     section.add_argument(s.flag, **options)
-    if s.base_type is bool:
+    if s.type is bool:
         hidden = {"dest": s.name, "default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
         section.add_argument("--no-" + s.flag[2:], action="store_const", const="False", **hidden)
 
@@ -138,11 +138,11 @@ _METAVARS = {"env": "ID", "run_dir": "DIR", "init_from": "FILE"}
 
 
 def _metavar(s: Setting) -> str:
-    if s.metadata["choices"]:
-        return "{" + ",".join(s.metadata["choices"]) + "}"
-    if s.metadata["kind"]:
-        return {"duration": "TIME", "count": "COUNT"}[s.metadata["kind"]]
-    return _METAVARS.get(s.name) or {int: "N", float: "X"}.get(s.base_type, "NAME")
+    if s.choices:
+        return "{" + ",".join(s.choices) + "}"
+    if s.kind:
+        return {"duration": "TIME", "count": "COUNT"}[s.kind]
+    return _METAVARS.get(s.name) or {int: "N", float: "X"}.get(s.type, "NAME")
 
 
 def given_settings(namespace: argparse.Namespace) -> dict[str, Any]:
@@ -168,9 +168,9 @@ def flags_page() -> str:
 
 
 def _row(s: Setting) -> str:
-    choices = f" (one of {', '.join(s.metadata['choices'])})" if s.metadata["choices"] else ""
-    text = f"{s.metadata['help']}{choices}".replace("<", "&lt;")
-    return f"| `{s.flag}` | {_default(s)} | {text} | {', '.join(s.metadata['algos'])} |"
+    choices = f" (one of {', '.join(s.choices)})" if s.choices else ""
+    text = f"{s.help}{choices}".replace("<", "&lt;")
+    return f"| `{s.flag}` | {_default(s)} | {text} | {', '.join(s.algos)} |"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 TABULAR = ("q-learning", "sarsa", "monte-carlo")
 ALGOS = ("a3c", "dqn", "ppo", *TABULAR, "random")
@@ -25,7 +25,7 @@ EPOCHS_OF = {"a3c": 1, "ppo": 4}
 
 def setting(
     default: Any,
-    text: str,
+    help: str,
     *,
     choices: Sequence[str] = (),
     low: float | None = None,
@@ -35,18 +35,8 @@ def setting(
     kind: str = "",
     algos: Sequence[str] = (),
 ) -> Any:
-    """A field that is also a flag. `kind` is "duration" or "count" for numbers with a suffix; `algos`
-    names the algorithms that read the setting, when not all do."""
-    metadata = {
-        "help": text,
-        "choices": tuple(choices),
-        "low": low,
-        "high": high,
-        "flag": flag,
-        "unit": unit,
-        "kind": kind,
-        "algos": tuple(algos),
-    }
+    """A field of a group that is also a flag; see `a3c.settings.config.Setting` for what they mean."""
+    metadata = {key: value for key, value in locals().items() if key != "default"}
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -154,12 +144,10 @@ class LearnConfig:
 class ExploreConfig:
     """How often an agent that learns values tries a random action."""
 
-    epsilon_start: float = setting(
-        1.0, "chance of a random action at the start", low=0, high=1, algos=("dqn", *TABULAR)
-    )
-    epsilon_final: float = setting(
-        0.01, "chance of a random action at the end", low=0, high=1, algos=("dqn", *TABULAR)
-    )
+    ALGOS: ClassVar = ("dqn", *TABULAR)
+
+    epsilon_start: float = setting(1.0, "chance of a random action at the start", low=0, high=1)
+    epsilon_final: float = setting(0.01, "chance of a random action at the end", low=0, high=1)
     epsilon_decay: float = setting(
         0.0005,
         "the chance of a random action falls exponentially by this rate per episode (of all workers)",
@@ -196,43 +184,31 @@ class ExploreConfig:
 class DqnConfig:
     """Deep Q-learning."""
 
+    ALGOS: ClassVar = ("dqn",)
+
     double: bool = setting(
-        True,
-        "Double DQN: the online network chooses the next action, the target network gives its value",
-        algos=("dqn",),
+        True, "Double DQN: the online network chooses the next action, the target network gives its value"
     )
-    dueling: bool = setting(
-        False, "dueling network: separate heads for the state's value and the advantages", algos=("dqn",)
-    )
+    dueling: bool = setting(False, "dueling network: separate heads for the state's value and the advantages")
     n_step: int = setting(
-        1,
-        "n-step returns: rewards summed before the bootstrap value",
-        low=1,
-        high=100,
-        unit="steps",
-        algos=("dqn",),
+        1, "n-step returns: rewards summed before the bootstrap value", low=1, high=100, unit="steps"
     )
-    replay_size: int = setting(
-        100_000, "steps kept in the replay, over all workers", low=100, kind="count", algos=("dqn",)
-    )
+    replay_size: int = setting(100_000, "steps kept in the replay, over all workers", low=100, kind="count")
     keep_replay: bool = setting(
         False,
         "save the replay in checkpoints (with --workers 0 only) instead of filling it again after a resume",
-        algos=("dqn",),
     )
     priority_exponent: float = setting(
         0.0,
         "prioritised replay: draw transitions in proportion to their TD error to this power; 0: uniformly",
         low=0,
         high=1,
-        algos=("dqn",),
     )
     priority_beta: float = setting(
         0.5,
         "prioritised replay: how far importance weights correct for it, from 0 (not at all) to 1 (fully)",
         low=0,
         high=1,
-        algos=("dqn",),
     )
     learning_starts: int = setting(
         1000,
@@ -240,29 +216,24 @@ class DqnConfig:
         low=1,
         kind="count",
         unit="steps",
-        algos=("dqn",),
     )
-    batch_size: int = setting(32, "transitions in one update", low=1, high=100_000, algos=("dqn",))
-    updates_per_rollout: int = setting(1, "updates after each rollout", low=1, high=100_000, algos=("dqn",))
+    batch_size: int = setting(32, "transitions in one update", low=1, high=100_000)
+    updates_per_rollout: int = setting(1, "updates after each rollout", low=1, high=100_000)
     target_update: int = setting(
         1000,
         "steps of all workers after which the online network is copied to the target network",
         low=1,
         kind="count",
         unit="steps",
-        algos=("dqn",),
     )
     huber_delta: float = setting(
         1.0,
         "TD error above which the Huber loss is linear; take more than 1 where rewards are large",
         low=1e-6,
-        algos=("dqn",),
     )
-    grad_clamp: float = setting(
-        0.0, "clip each element of the gradient to +- this, 0: never", low=0, algos=("dqn",)
-    )
+    grad_clamp: float = setting(0.0, "clip each element of the gradient to +- this, 0: never", low=0)
     hidden: tuple[int, ...] = setting(
-        (256, 256), "units of each hidden layer of --model mlp", low=1, high=100_000, algos=("dqn",)
+        (256, 256), "units of each hidden layer of --model mlp", low=1, high=100_000
     )
 
 
@@ -270,10 +241,11 @@ class DqnConfig:
 class TableConfig:
     """Tabular learning."""
 
+    ALGOS: ClassVar = TABULAR
+
     initial_q: float = setting(
         0.0,
         "value of every table entry at the start; above the highest return it makes the agent try everything",
-        algos=TABULAR,
     )
 
 
@@ -281,14 +253,14 @@ class TableConfig:
 class PpoConfig:
     """Proximal policy optimisation."""
 
-    minibatch_size: int = setting(
-        64, "steps in one update, drawn from the rollout", low=1, high=1_000_000, algos=("ppo",)
-    )
+    ALGOS: ClassVar = ("ppo",)
+
+    minibatch_size: int = setting(64, "steps in one update, drawn from the rollout", low=1, high=1_000_000)
     value_clip: float = setting(
-        0.0, "clip how far one update moves the value from the old one; 0: never", low=0, algos=("ppo",)
+        0.0, "clip how far one update moves the value from the old one; 0: never", low=0
     )
     normalize_advantages: bool = setting(
-        True, "scale the advantages of each update to mean 0 and standard deviation 1", algos=("ppo",)
+        True, "scale the advantages of each update to mean 0 and standard deviation 1"
     )
 
 
@@ -376,12 +348,10 @@ class RunConfig:
         "", "directory of the run; default: checkpoints/<env>-<algo>, numbered when that is taken"
     )
     init_from: str = setting(
-        "",
-        "start a new run with the weights of FILE: a checkpoint, .safetensors or a state dict of torch",
+        "", "start a new run with the weights of FILE: a checkpoint, .safetensors or a state dict of torch"
     )
     preset: str = setting(
-        "",
-        "named settings (see `a3c presets`); default: those made for --env and --algo; none: no preset",
+        "", "named settings (see `a3c presets`); default: those made for --env and --algo; none: no preset"
     )
     grace: float = setting(
         10.0, "how long a stop may take before processes are killed", low=1, kind="duration"

@@ -107,7 +107,7 @@ def settings_table(config: Config) -> str:
     rows = []
     for s in settings().values():
         value = getattr(getattr(config, s.group), s.name)
-        if value in (None, "", (), {}) or config.learn.algo not in (s.metadata["algos"] or ALGOS):
+        if value in (None, "", (), {}) or config.learn.algo not in (s.algos or ALGOS):
             continue
         shown, usual = shown_value(value), shown_value(s.default)
         rows.append(f"| {s.flag} | {shown if value == s.default else f'**{shown}**'} | {usual} |")

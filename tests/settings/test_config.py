@@ -277,19 +277,18 @@ class TestValues:
 
 def values_of(setting: c.Setting) -> st.SearchStrategy[Any]:
     """Any value the setting allows."""
-    m = setting.metadata
-    low, high = m["low"], m["high"]
-    if m["choices"]:
-        strategy: st.SearchStrategy[Any] = st.sampled_from(m["choices"])
-    elif setting.base_type is bool:
+    low, high = setting.low, setting.high
+    if setting.choices:
+        strategy: st.SearchStrategy[Any] = st.sampled_from(setting.choices)
+    elif setting.type is bool:
         strategy = st.booleans()
-    elif setting.base_type is int:
+    elif setting.type is int:
         strategy = st.integers(low, 2**31 - 1 if high is None else high)
-    elif setting.base_type is float:
+    elif setting.type is float:
         strategy = st.floats(low, high, allow_nan=False, allow_infinity=False)
-    elif setting.base_type is str:
+    elif setting.type is str:
         strategy = st.text()
-    elif setting.base_type == tuple[int, ...]:
+    elif setting.type == tuple[int, ...]:
         strategy = st.lists(st.integers(max(0, low), 99), unique=True).map(tuple)
     else:
         strategy = st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.booleans())
@@ -339,7 +338,7 @@ class TestSettings:
     @pytest.mark.parametrize("name", sorted(c.settings()))
     def test_each_has_a_help_text_and_a_valid_default(self, name: str) -> None:
         setting = c.settings()[name]
-        assert setting.metadata["help"]
+        assert setting.help
         assert c.build_config(("defaults", {name: setting.default})) == c.Config()
 
     def test_flags_are_unique(self) -> None:

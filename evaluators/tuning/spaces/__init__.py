@@ -64,4 +64,4 @@ def _range(name: str, table: Mapping[str, Any]) -> Range:
     low, high, log = float(table["low"]), float(table["high"]), bool(table.get("log", False))
     if not low < high or (log and low <= 0):
         raise ValueError(f"{name}: {low:g} to {high:g} is no range" + (" for a logarithm" if log else ""))
-    return Range(name, setting.base_type is int, low, high, log)
+    return Range(name, setting.type is int, low, high, log)
