@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from a3c.storage.checkpoint import entries
+from a3c.storage.shelf import entries
 from benchmarks.common import ROOT, keep, machine, spread, table
 from benchmarks.learning import FIRST_SEED, score
 

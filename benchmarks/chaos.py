@@ -38,9 +38,9 @@ from typing import Any
 import psutil
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from a3c.storage.checkpoint import best_checkpoint, entries, newest_checkpoint
 from a3c.storage.run_directory import read_status
 from a3c.storage.run_lock import lock_holder
+from a3c.storage.shelf import best_checkpoint, entries, newest_checkpoint
 from benchmarks.common import RESULTS, ROOT, keep, machine, table
 
 FLAGS = ["--env", "CartPole-v1", "--workers", "2", "--envs-per-worker", "2", "--num-steps", "5",

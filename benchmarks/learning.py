@@ -35,9 +35,9 @@ from typing import Any, NamedTuple
 import torch
 
 from a3c.envs import make_env
-from a3c.storage.checkpoint import entries
 from a3c.storage.records import read_json_lines
 from a3c.storage.run_directory import METRICS
+from a3c.storage.shelf import entries
 from a3c.trained.find import Rebuilt, find_trained, rebuild
 from benchmarks.common import RESULTS, ROOT, keep, machine, table
 from evaluators.games.episodes import evaluate

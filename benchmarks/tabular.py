@@ -30,7 +30,7 @@ import gymnasium
 import numpy as np
 
 from a3c.settings.config import from_dict
-from a3c.storage.checkpoint import best_checkpoint, newest_checkpoint
+from a3c.storage.shelf import best_checkpoint, newest_checkpoint
 from benchmarks.common import ROOT, keep, machine, spread, table
 from evaluators.games.exact import Judge, transition_model
 from evaluators.games.tables import find_judge

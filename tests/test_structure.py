@@ -63,6 +63,8 @@ NEVER = {
     "a3c.processes": "torch numpy",
     "a3c.processes.supervisor": "os signal time multiprocessing",
     "a3c.storage.checkpoint": "a3c.stores.shared",
+    "a3c.storage.shelf": "a3c.stores.shared",
+    "a3c.storage.manifest": "torch",
 }
 """What these must not import besides."""
 

@@ -1,30 +1,34 @@
-"""Checkpoints: written whole or not at all, read bit for bit as written or refused.
+"""What a checkpoint is: encoded whole, read bit for bit as written, or refused.
 
-A run directory holds `ckpt-000012345/` folders, named by their step, and `best-000012345/` for the weights
-with the best evaluated score. In each: `model.safetensors`, `optimizer.safetensors` and `agent.safetensors`
-(where there is something to keep), `state.json`, and `MANIFEST.json`, written last, with the size and the
-SHA-256 of the others and of itself. Neither tensor format notices a flipped bit by itself.
-
-A second checkpoint of the same step is `ckpt-000012345-2/`: a folder in place is never overwritten.
-Nothing that is read here is ever run.
+A folder of `model.safetensors`, `optimizer.safetensors` and `agent.safetensors` (where there is something to
+keep), `state.json`, and the manifest. Nothing that is read here is ever run. Which checkpoints a run has:
+`a3c.storage.shelf`.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
-import logging
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from a3c.errors import CheckpointError
-from a3c.storage.atomic import publish_folder, read_regular, remove_folder, remove_leftovers, storage_errors
+from a3c.storage.atomic import read_regular
+from a3c.storage.manifest import (
+    MANIFEST,
+    SCHEMA,
+    Fetch,
+    Layout,
+    encode_manifest,
+    json_bytes,
+    read_manifest,
+    too_new,
+    verified,
+)
 from a3c.storage.tensor_files import (
     MAX_BYTES,
     Tensors,
@@ -37,19 +41,15 @@ from a3c.storage.tensor_files import (
 )
 from a3c.stores.parameters import Shapes, differences
 
-SCHEMA = 1
-"""Version of the layout and of the state's fields; a reader refuses a higher one."""
-
-MANIFEST, STATE = "MANIFEST.json", "state.json"
-MAX_MANIFEST_BYTES, MAX_STATE_BYTES = 2**16, 2**21
+STATE = "state.json"
 _TENSOR_FILES = {part: f"{part}.safetensors" for part in ("model", "optimizer", "agent")}
+_LAYOUT = Layout(
+    "a3c-checkpoint",
+    {**dict.fromkeys(_TENSOR_FILES.values(), MAX_BYTES), STATE: 2**21},
+    frozenset((_TENSOR_FILES["model"], STATE)),
+)
 _NO_TENSORS = encode_tensors({})
-_FORMAT = "a3c-checkpoint"
-_NAME = re.compile(r"(ckpt|best)-([0-9]{9,18})(?:-([0-9]{1,9}))?")
 _NOT_ITS_FAULT = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-
-Kind = Literal["ckpt", "best"]
-_log = logging.getLogger(__name__)
 
 
 class DamagedCheckpoint(CheckpointError):
@@ -70,75 +70,16 @@ class Checkpoint:
     agent: Tensors = field(default_factory=dict)  # private tensors: target network, RNG state
 
 
-class Entry(NamedTuple):
-    """A checkpoint's place in a run directory; entries sort from old to new."""
-
-    step: int
-    revision: int  # 1, or more where a step was written again
-    path: Path
-
-
-def entries(run_dir: Path, kind: Kind = "ckpt") -> list[Entry]:
-    """The checkpoints of one kind by name alone, oldest first. Raises StorageError."""
-    with storage_errors(f"list {run_dir}"):
-        names = os.listdir(run_dir)
-    matches = [match for match in map(_NAME.fullmatch, names) if match and match[1] == kind]
-    return sorted(Entry(int(m[2]), int(m[3] or 1), run_dir / m[0]) for m in matches)
-
-
 # ---------------------------------------------------------------------------------------------------
 # Writing
 
 
-def write_checkpoint(run_dir: Path, checkpoint: Checkpoint, step: int, kind: Kind = "ckpt") -> Path:
-    """Commits a checkpoint and returns its folder.
+def encode_checkpoint(checkpoint: Checkpoint) -> dict[str, bytes]:
+    """The files of a checkpoint by name, the manifest last.
 
     Raises:
         CheckpointError: weights, moments or state hold numbers that are not finite, or too much.
-        StorageError: no room or no permission; nothing is left behind and older ones are untouched.
     """
-    files = _encode(checkpoint)
-    size = sum(map(len, files.values()))
-    with storage_errors(f"write a checkpoint of {size / 1e6:.1f} MB in {run_dir}"):
-        same_step = [entry.revision for entry in entries(run_dir, kind) if entry.step == step]
-        revision = max(same_step, default=0) + 1
-        path = run_dir / (f"{kind}-{step:09d}" + (f"-{revision}" if revision > 1 else ""))
-        publish_folder(path, files)
-    return path
-
-
-def prune(run_dir: Path, keep: int) -> None:
-    """Removes all but the checkpoints of the newest `keep` steps and the newest best one.
-
-    Older ones go only after the newest proved readable: it is read back first. A step that was written
-    again keeps its last revision.
-
-    Raises:
-        StorageError: an old one cannot be removed.
-    """
-    if keep < 1:
-        raise ValueError("at least one checkpoint has to be kept")
-    kinds: tuple[tuple[Kind, int], ...] = (("ckpt", keep), ("best", 1))
-    for kind, number in kinds:
-        found = entries(run_dir, kind)
-        last_revisions = {entry.step: entry for entry in found}
-        kept = sorted(last_revisions.values())[-number:]
-        doomed = [entry for entry in found if entry not in kept]
-        if doomed and _is_readable(found[-1].path):
-            with storage_errors(f"remove old checkpoints from {run_dir}"):
-                for entry in doomed:
-                    remove_folder(entry.path)
-
-
-def clean(run_dir: Path) -> None:
-    """Removes what a killed writer left half done; for the only writer of a run, before it begins.
-    Raises StorageError."""
-    with storage_errors(f"clean up {run_dir}"):
-        remove_leftovers(run_dir)
-
-
-def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
-    """The files of a checkpoint by name, the manifest last."""
     files = {}
     for part, name in _TENSOR_FILES.items():
         tensors = getattr(checkpoint, part)
@@ -150,27 +91,13 @@ def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
         if bad:
             raise CheckpointError(f"{part} tensor {bad[0]!r} is not finite; no checkpoint was written")
     try:
-        files[STATE] = _json_bytes({**checkpoint.state, "schema": SCHEMA})
+        files[STATE] = json_bytes({**checkpoint.state, "schema": SCHEMA})
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"the state is not JSON ({error}); no checkpoint was written") from error
     for name, data in files.items():
-        if len(data) > (MAX_STATE_BYTES if name == STATE else MAX_BYTES):
+        if len(data) > _LAYOUT.limits[name]:
             raise CheckpointError(f"{name} of {len(data)} bytes is too large; no checkpoint was written")
-    listed = {name: {"bytes": len(data), "sha256": _sha256(data)} for name, data in files.items()}
-    return {**files, MANIFEST: _sealed({"format": _FORMAT, "schema": SCHEMA, "files": listed})}
-
-
-def _json_bytes(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _sealed(manifest: dict[str, Any]) -> bytes:
-    """The manifest's bytes, with its own digest inside."""
-    return _json_bytes({**manifest, "sha256": _sha256(_json_bytes(manifest))})
+    return {**files, MANIFEST: encode_manifest(_LAYOUT, files)}
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -201,20 +128,34 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _read(folder: int) -> Checkpoint:
+    fetch = _from_folder(folder)
     with _blaming(MANIFEST):
-        listed = _read_manifest(read_regular(MANIFEST, MAX_MANIFEST_BYTES, folder))
+        listed = read_manifest(_LAYOUT, fetch)
     with _blaming(STATE):
-        state = json.loads(_verified(read_regular(STATE, MAX_STATE_BYTES, folder), listed[STATE]))
+        state = json.loads(verified(STATE, fetch, listed, _LAYOUT))
         if not isinstance(state, dict) or state.get("schema") != SCHEMA:
             raise ValueError("not the state of a run")
     parts: dict[str, Tensors] = {}
     for part, name in _TENSOR_FILES.items():
         if name in listed:
             with _blaming(name):
-                parts[part] = decode_tensors(_verified(_read_tensor_file(name, folder), listed[name]))
+                parts[part] = decode_tensors(verified(name, fetch, listed, _LAYOUT))
                 if part != "agent" and non_finite(parts[part]):
                     raise ValueError("it holds numbers that are not finite")
     return Checkpoint(state=state, **parts)
+
+
+def _from_folder(folder: int) -> Fetch:
+    """Reads from an open folder, where no link is followed."""
+
+    def fetch(name: str, limit: int) -> bytes:
+        if name not in _TENSOR_FILES.values():
+            return read_regular(name, limit, folder)
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        with open(fd, "rb") as file:
+            return read_safetensors(file)
+
+    return fetch
 
 
 @contextmanager
@@ -227,128 +168,6 @@ def _blaming(name: str) -> Iterator[None]:
         raise DamagedCheckpoint(f"{name}: {one_line(error)}") from error
 
 
-def _read_manifest(data: bytes) -> dict[str, Any]:
-    """The files a manifest lists, once it is known to be the one that was written."""
-    manifest = json.loads(data)
-    manifest.pop("sha256")
-    if _sealed(manifest) != data:
-        raise ValueError("it was changed")
-    if manifest["format"] != _FORMAT or not isinstance(manifest["schema"], int):
-        raise ValueError("not the manifest of a checkpoint")
-    if manifest["schema"] > SCHEMA:
-        raise _too_new(manifest["schema"])
-    files: dict[str, Any] = manifest["files"]
-    required, known = {_TENSOR_FILES["model"], STATE}, {*_TENSOR_FILES.values(), STATE}
-    if not required <= set(files) <= known:
-        raise ValueError("it lists other files than a checkpoint has")
-    return files
-
-
-def _too_new(schema: Any) -> CheckpointError:
-    return CheckpointError(
-        f"the checkpoint has layout {schema} and this version reads up to {SCHEMA}; use a newer version"
-    )
-
-
-def _read_tensor_file(name: str, folder: int) -> bytes:
-    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-    with open(fd, "rb") as file:
-        return read_safetensors(file)
-
-
-def _verified(data: bytes, listed: Mapping[str, Any]) -> bytes:
-    if len(data) != listed["bytes"] or _sha256(data) != listed["sha256"]:
-        raise ValueError("not what was written, by its size or SHA-256")
-    return data
-
-
-def _is_readable(path: Path) -> bool:
-    try:
-        read_checkpoint(path)
-    except CheckpointError as error:
-        _log.warning("%s; older checkpoints are kept", error)
-        return False
-    return True
-
-
-# ---------------------------------------------------------------------------------------------------
-# Finding
-
-
-def newest_checkpoint(run_dir: Path, *, set_aside: bool = True) -> tuple[Path, Checkpoint] | None:
-    """The newest sound checkpoint of a run and its folder; None when the run never wrote one.
-
-    Damaged ones that are newer are logged as warnings and renamed `corrupt-...`.
-
-    Args:
-        set_aside: False only looks, for those who do not own the run.
-
-    Raises:
-        CheckpointError: there are checkpoints, but none is sound: never a silent start from scratch.
-    """
-    return _newest(run_dir, "ckpt", set_aside)
-
-
-def best_checkpoint(run_dir: Path, *, set_aside: bool = True) -> tuple[Path, Checkpoint] | None:
-    """The same for the weights with the best evaluated score."""
-    return _newest(run_dir, "best", set_aside)
-
-
-def _newest(run_dir: Path, kind: Kind, set_aside: bool) -> tuple[Path, Checkpoint] | None:
-    damaged: list[tuple[Path, str]] = []
-    for entry in reversed(entries(run_dir, kind)):
-        try:
-            checkpoint = read_checkpoint(entry.path)
-        except DamagedCheckpoint as error:
-            if not entry.path.exists() and not entry.path.is_symlink():
-                return _newest(run_dir, kind, set_aside)  # the trainer pruned it meanwhile: newer ones exist
-            damaged.append((entry.path, str(error)))
-            continue
-        for path, why in damaged:
-            place = move_aside(path, "corrupt") if set_aside else path
-            _log.warning("%s; it is kept as %s, and %s is used", why, place.name, entry.path.name)
-        return entry.path, checkpoint
-    with storage_errors(f"list {run_dir}"):
-        earlier = [n for n in os.listdir(run_dir) if n.startswith((f"corrupt-{kind}-", f"aside-{kind}-"))]
-    if damaged or earlier:
-        why = damaged[0][1] if damaged else f"only {', '.join(sorted(earlier)[:3])}"
-        raise CheckpointError(
-            f"no sound checkpoint is left in {run_dir} ({why}); name another with --load PATH or start anew"
-        )
-    return None
-
-
-def move_aside(path: Path, prefix: str) -> Path:
-    """Renames a checkpoint so that it counts no more but can be looked at. Raises StorageError."""
-    place, number = path.with_name(f"{prefix}-{path.name}"), 1
-    while os.path.lexists(place):
-        number += 1
-        place = path.with_name(f"{prefix}-{path.name}.{number}")
-    with storage_errors(f"rename {path}"):
-        os.rename(path, place)
-    return place
-
-
-def rewind(run_dir: Path, path: Path) -> list[Path]:
-    """Makes `path` the newest checkpoint of its run: later ones, also best ones, become `aside-...`.
-
-    Needed before going on from an earlier checkpoint, or the next resume would take up the abandoned
-    future, and retention would remove the new one as the oldest.
-
-    Returns:
-        The new places of what was set aside.
-    """
-    match = _NAME.fullmatch(path.name)
-    if not match:
-        raise CheckpointError(f"{path} is not named like a checkpoint (ckpt-000012345)")
-    step = int(match[2])
-    later = [e.path for kind in ("ckpt", "best") for e in entries(run_dir, kind) if e.step > step]
-    if match[1] == "ckpt":
-        revision = int(match[3] or 1)
-        later += [e.path for e in entries(run_dir) if e.step == step and e.revision > revision]
-    return [move_aside(place, "aside") for place in later]
-
-
 # ---------------------------------------------------------------------------------------------------
 # Fitting
 
@@ -358,7 +177,7 @@ def check_compatible(state: Mapping[str, Any], *, env: Mapping[str, Any], networ
     this environment (its signature), network ({name: shape}) and algorithm."""
     schema = state.get("schema")
     if not isinstance(schema, int) or schema > SCHEMA:
-        raise _too_new(schema)
+        raise too_new(schema)
     differing = [f"algorithm is {state.get('algo')}, not {algo}"] if state.get("algo") != algo else []
     differing += _differing_fields(state.get("env"), env)
     try:

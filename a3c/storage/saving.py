@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from a3c.settings.config import Config
-from a3c.storage.checkpoint import Checkpoint, Kind, best_checkpoint, prune, write_checkpoint
+from a3c.storage.checkpoint import Checkpoint
+from a3c.storage.shelf import Kind, best_checkpoint, prune, write_checkpoint
 from a3c.stores.shared import Snapshot
 from a3c.types import Counters, EnvSpec
 

@@ -12,15 +12,9 @@ from a3c.agents.make import make_policy
 from a3c.envs import make_env, resolve_env
 from a3c.errors import A3CError, CheckpointError, UsageError
 from a3c.settings.config import RUNS_FOLDER, Config, from_dict
-from a3c.storage.checkpoint import (
-    Checkpoint,
-    best_checkpoint,
-    check_compatible,
-    entries,
-    newest_checkpoint,
-    read_checkpoint,
-)
+from a3c.storage.checkpoint import Checkpoint, check_compatible, read_checkpoint
 from a3c.storage.run_directory import CONFIG, load_config
+from a3c.storage.shelf import best_checkpoint, entries, newest_checkpoint
 from a3c.storage.tensor_files import pickle_hint
 from a3c.trained import hub
 from a3c.trained.package_format import folder, is_package, read_package

@@ -13,40 +13,32 @@ Nothing that is read here is ever run.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from a3c.errors import A3CError, CheckpointError
+from a3c.storage import manifest
 from a3c.storage.atomic import read_regular
-from a3c.storage.checkpoint import SCHEMA, Checkpoint
+from a3c.storage.checkpoint import Checkpoint
+from a3c.storage.manifest import MANIFEST, Fetch, Layout
 from a3c.storage.tensor_files import MAX_BYTES, decode_tensors, non_finite, one_line
 
-MANIFEST, CONFIG, MODEL, RESULTS = "MANIFEST.json", "config.json", "model.safetensors", "results.json"
+CONFIG, MODEL, RESULTS = "config.json", "model.safetensors", "results.json"
 REPLAY, METRICS, CARD = "replay.mp4", "metrics.csv", "README.md"
 
-LIMITS = {
-    MANIFEST: 2**16,
-    CONFIG: 2**20,
-    RESULTS: 2**20,
-    CARD: 2**20,
-    METRICS: 2**26,
-    REPLAY: 2**28,
-    MODEL: MAX_BYTES,
-}
-"""Every file a package can have, and the most bytes of it that are read."""
+_LAYOUT = Layout(
+    "a3c-agent",
+    {CONFIG: 2**20, RESULTS: 2**20, CARD: 2**20, METRICS: 2**26, REPLAY: 2**28, MODEL: MAX_BYTES},
+    frozenset((CONFIG, MODEL)),
+    unsealed=True,
+)
 
-_FORMAT = "a3c-agent"
 _STATE = ("schema", "config", "env", "network", "algo", "counters")
 """What a package keeps of a checkpoint's state."""
 
 _RUN_SETTINGS = ("seed", "max_steps")
 """What is kept of the group "run": workers, devices and folders are of the place where it was trained."""
-
-Fetch = Callable[[str, int], bytes]
-"""Gets the content of the file of that name, of at most so many bytes. Raises OSError or ValueError."""
 
 
 def encode_config(checkpoint: Checkpoint) -> bytes:
@@ -55,13 +47,12 @@ def encode_config(checkpoint: Checkpoint) -> bytes:
     settings = dict(kept["config"])
     settings["run"] = {name: settings["run"][name] for name in _RUN_SETTINGS}
     kept["config"] = settings
-    return (json.dumps({"format": _FORMAT, **kept}, indent=1, sort_keys=True) + "\n").encode()
+    return (json.dumps({"format": _LAYOUT.format, **kept}, indent=1, sort_keys=True) + "\n").encode()
 
 
 def encode_manifest(files: Mapping[str, bytes]) -> bytes:
     """The content of MANIFEST.json for the other files."""
-    listed = {name: {"bytes": len(data), "sha256": _sha256(data)} for name, data in files.items()}
-    return (json.dumps({"format": _FORMAT, "schema": SCHEMA, "files": listed}, indent=1) + "\n").encode()
+    return manifest.encode_manifest(_LAYOUT, files)
 
 
 def is_package(path: Path) -> bool:
@@ -85,13 +76,13 @@ def read_package(fetch: Fetch, name: str) -> Checkpoint:
         CheckpointError: a file is missing, too large, changed, or does not hold what it should.
     """
     try:
-        listed = read_manifest(fetch)
-        config = json.loads(_verified(CONFIG, fetch, listed))
-        if config.pop("format") != _FORMAT or set(config) != set(_STATE):
+        listed = manifest.read_manifest(_LAYOUT, fetch)
+        config = json.loads(manifest.verified(CONFIG, fetch, listed, _LAYOUT))
+        if config.pop("format") != _LAYOUT.format or set(config) != set(_STATE):
             raise ValueError(f"{CONFIG} is not that of an agent")
         if ":" in config["env"]["env_id"] + config["config"]["env"]["env"]:
             raise ValueError("its environment would import a module; ask for its own id")
-        model = decode_tensors(_verified(MODEL, fetch, listed))
+        model = decode_tensors(manifest.verified(MODEL, fetch, listed, _LAYOUT))
         if bad := non_finite(model):
             raise ValueError(f"its weight {bad[0]} is not finite")
     except A3CError:
@@ -109,33 +100,9 @@ def verify_package(path: Path) -> dict[str, Path]:
     Raises CheckpointError."""
     read_package(folder(path), str(path))
     try:
-        listed = read_manifest(folder(path))
+        listed = manifest.read_manifest(_LAYOUT, folder(path))
         for name in listed:
-            _verified(name, folder(path), listed)
+            manifest.verified(name, folder(path), listed, _LAYOUT)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is no sound package: {one_line(error)}") from error
     return {name: path / name for name in (*listed, MANIFEST)}
-
-
-def read_manifest(fetch: Fetch) -> dict[str, Any]:
-    """The listed files: name -> {"bytes", "sha256"}. Raises ValueError for anything else."""
-    manifest = json.loads(fetch(MANIFEST, LIMITS[MANIFEST]))
-    if manifest["format"] != _FORMAT:
-        raise ValueError(f"{MANIFEST} is not that of an agent")
-    if not isinstance(manifest["schema"], int) or manifest["schema"] > SCHEMA:
-        raise ValueError(f"it has layout {manifest['schema']}, newer than {SCHEMA}; use a newer version")
-    listed: dict[str, Any] = manifest["files"]
-    if not {CONFIG, MODEL} <= set(listed) <= set(LIMITS):
-        raise ValueError(f"{MANIFEST} lists other files than an agent has")
-    return listed
-
-
-def _verified(name: str, fetch: Fetch, listed: Mapping[str, Any]) -> bytes:
-    data = fetch(name, LIMITS[name])
-    if len(data) != listed[name]["bytes"] or _sha256(data) != listed[name]["sha256"]:
-        raise ValueError(f"{name} is not what was written, by its size or SHA-256")
-    return data
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

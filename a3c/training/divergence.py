@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 import torch
 
 from a3c.errors import CheckpointError, Diverged
-from a3c.storage.checkpoint import Checkpoint, clean, entries, read_checkpoint, rewind
+from a3c.storage.checkpoint import Checkpoint, read_checkpoint
 from a3c.storage.records import write_json
+from a3c.storage.shelf import clean, entries, rewind
 from a3c.stores.parameters import Parameters
 from a3c.training.session import Session
 

@@ -15,17 +15,10 @@ from a3c.envs import make_env
 from a3c.errors import CheckpointError, UsageError
 from a3c.networks.actor_critic import BACKGROUND
 from a3c.settings.config import Config
-from a3c.storage.checkpoint import (
-    Checkpoint,
-    check_compatible,
-    clean,
-    load_initial_weights,
-    newest_checkpoint,
-    read_checkpoint,
-    rewind,
-)
+from a3c.storage.checkpoint import Checkpoint, check_compatible, load_initial_weights, read_checkpoint
 from a3c.storage.run_directory import RunDirectory
 from a3c.storage.saving import Saver, progress_of
+from a3c.storage.shelf import clean, newest_checkpoint, rewind
 from a3c.stores.parameters import Parameters
 from a3c.stores.scoreboard import Scoreboard
 from a3c.stores.shared import SharedStore, StoreMemory

@@ -22,9 +22,9 @@ from a3c.processes.notify import ServiceManager
 from a3c.processes.supervisor import EVALUATOR, WORKER, State
 from a3c.settings.config import RUNS_FOLDER, Config, usable_cores
 from a3c.settings.groups import RunConfig
-from a3c.storage.checkpoint import entries
 from a3c.storage.run_directory import open_run
 from a3c.storage.saving import Progress
+from a3c.storage.shelf import entries
 from a3c.stores.scoreboard import STOP_ALL, STOP_AND_SCORE, STOP_WORKERS
 from a3c.training.divergence import Guard
 from a3c.training.preflight import check_room

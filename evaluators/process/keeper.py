@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from a3c.errors import CheckpointError, StorageError
-from a3c.storage.checkpoint import Kind
 from a3c.storage.saving import Progress, Record, Saver
+from a3c.storage.shelf import Kind
 from a3c.stores.base import ParameterStore
 from a3c.stores.shared import Snapshot
 

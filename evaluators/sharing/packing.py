@@ -17,6 +17,7 @@ import torch
 from a3c.envs import make_env
 from a3c.errors import CheckpointError, UsageError
 from a3c.storage.atomic import publish_folder, storage_errors
+from a3c.storage.manifest import MANIFEST
 from a3c.storage.run_directory import METRICS as RUN_METRICS
 from a3c.storage.tensor_files import encode_tensors
 from a3c.trained import package_format as names
@@ -64,7 +65,7 @@ def build_package(trained: Trained, out: Path, episodes: int, seed: int, greedy:
             **_curve(trained, Path(folder) / names.METRICS),
         }
     files[names.CARD] = model_card(results, sorted(files)).encode()
-    files[names.MANIFEST] = names.encode_manifest(files)
+    files[MANIFEST] = names.encode_manifest(files)
     _prove(trained, files, seed, greedy)
     with storage_errors(f"write {out}"):
         publish_folder(out, files)

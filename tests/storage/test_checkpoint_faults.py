@@ -23,18 +23,8 @@ import pytest
 import torch
 
 from a3c.errors import CheckpointError, StorageError
-from a3c.storage.checkpoint import (
-    Checkpoint,
-    DamagedCheckpoint,
-    best_checkpoint,
-    clean,
-    entries,
-    load_initial_weights,
-    newest_checkpoint,
-    prune,
-    read_checkpoint,
-    write_checkpoint,
-)
+from a3c.storage.checkpoint import Checkpoint, DamagedCheckpoint, load_initial_weights, read_checkpoint
+from a3c.storage.shelf import best_checkpoint, clean, entries, newest_checkpoint, prune, write_checkpoint
 from tests.fault_tools import ROOT, WatchedCalls, run_python
 
 FILES = ("model.safetensors", "optimizer.safetensors", "agent.safetensors", "state.json", "MANIFEST.json")
@@ -230,7 +220,7 @@ class TestStorage:
     def test_f26_a_disk_that_is_full_and_then_has_room(self, tmp_path: Path) -> None:
         code = """
 import json, os, pathlib, sys
-from a3c.storage.checkpoint import newest_checkpoint, write_checkpoint
+from a3c.storage.shelf import newest_checkpoint, write_checkpoint
 from a3c.errors import StorageError
 from tests.storage.test_checkpoint_faults import make, step_of
 disk = pathlib.Path(sys.argv[1])
@@ -261,7 +251,7 @@ print(json.dumps([message, names, full, step_of(newest_checkpoint(disk)[1])]))
     def test_f26_a_limit_on_file_sizes(self, tmp_path: Path) -> None:
         code = """
 import json, os, pathlib, resource, sys
-from a3c.storage.checkpoint import newest_checkpoint, write_checkpoint
+from a3c.storage.shelf import newest_checkpoint, write_checkpoint
 from a3c.errors import StorageError
 from tests.storage.test_checkpoint_faults import make, step_of
 run_dir = pathlib.Path(sys.argv[1])

@@ -14,8 +14,8 @@ from a3c.agents.make import make_policy
 from a3c.envs import resolve_env
 from a3c.errors import Diverged
 from a3c.settings.config import build_config
-from a3c.storage.checkpoint import entries, newest_checkpoint
 from a3c.storage.saving import Progress
+from a3c.storage.shelf import entries, newest_checkpoint
 from a3c.stores.scoreboard import Scoreboard
 from a3c.stores.shared import StoreMemory
 from a3c.training.divergence import Guard

@@ -11,7 +11,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from a3c.envs.batch import Batch
-from a3c.storage.checkpoint import best_checkpoint, entries, newest_checkpoint
+from a3c.storage.shelf import best_checkpoint, entries, newest_checkpoint
 from a3c.stores.scoreboard import STOP_ALL, STOP_AND_SCORE, STOP_WORKERS
 from a3c.types import EnvSpec, EpisodeStats
 from evaluators.games.episodes import Games

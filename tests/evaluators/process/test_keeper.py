@@ -5,8 +5,8 @@ import shutil
 import pytest
 import torch
 
-from a3c.storage.checkpoint import best_checkpoint, entries, newest_checkpoint
 from a3c.storage.saving import Progress, progress_of
+from a3c.storage.shelf import best_checkpoint, entries, newest_checkpoint
 from evaluators.process.keeper import FIRST_RETRY_S, Keeper
 from tests.evaluators.fakes import Told, make_session, train_a_little
 
