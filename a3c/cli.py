@@ -1,6 +1,7 @@
 """The `a3c` command: a table of subcommands, each imported only when it is asked for.
 
-`run.py` and `eval.py` are `a3c run` and `a3c eval` under their own names.
+`run.py` and `eval.py` are `a3c run` and `a3c eval` under their own names. This is where the parts are put
+together, and the only module of `a3c` that imports `evaluators`: training is handed the evaluator.
 """
 
 from __future__ import annotations
