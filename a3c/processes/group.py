@@ -20,34 +20,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from a3c.errors import QuorumLost
-from a3c.processes.child import QUIET_SIGNALS, Link
-from a3c.processes.signals import Signals, held_back, signal_tree
-from a3c.processes.spawning import ChildProcess, Message, ensure_open_files, spawn_child, trim_log
+from a3c.processes.child import QUIET_SIGNALS
+from a3c.processes.signals import held_back, signal_tree
+from a3c.processes.spawning import ChildProcess, Message, spawn_child, trim_log
 from a3c.processes.supervisor import (
     Abandon,
     Action,
+    ChildState,
     Dump,
     GiveUp,
     Kill,
     Limits,
     Outcome,
-    Report,
+    Say,
     Spawn,
-    State,
     Supervisor,
     Terminate,
 )
-
-__all__ = [
-    "ChildSpec",
-    "ChildStatus",
-    "Event",
-    "Limits",
-    "Link",
-    "ProcessGroup",
-    "Signals",
-    "ensure_open_files",
-]
 
 _POLL_S = 0.05
 _TRIM_EVERY_S = 60.0
@@ -73,7 +62,7 @@ class ChildStatus(NamedTuple):
 
     role: str
     pid: int | None
-    state: State
+    state: ChildState
     restarts: int
 
 
@@ -259,7 +248,7 @@ class ProcessGroup:
         child.release()
         signal_name = _SIGNAL_NAMES.get(-code, f"signal {-code}") if code < 0 else ""
         actions = self._supervisor.exited(name, code, now, signal_name)
-        failed = self._supervisor.children[name].state in (State.BACKOFF, State.FATAL)
+        failed = self._supervisor.children[name].state in (ChildState.BACKOFF, ChildState.FATAL)
         if failed and "error" not in child.heard and (tail := child.log_tail()):
             self._log("warning", f"the end of {child.log_path}:\n{tail}")
         self._carry_out(actions)
@@ -278,7 +267,7 @@ class ProcessGroup:
                     signal_tree(pid, signal.SIGKILL)
                 case Abandon(name=name):
                     self._processes.pop(name).release()
-                case Report(level, text):
+                case Say(level, text):
                     self._log(level, text)
                 case GiveUp(reason=reason):
                     raise QuorumLost(reason)

@@ -21,13 +21,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from a3c.errors import EXIT_QUORUM
-
 WORKER, EVALUATOR = "worker", "evaluator"
 """Roles. Only workers count for the quorum."""
 
 
-class State(StrEnum):
+class ChildState(StrEnum):
     """Where a child is in its life."""
 
     STARTING = "starting"
@@ -52,7 +50,6 @@ class Limits:
 
     start_s: float = 120.0  # without a sign of life while starting
     stall_s: float = 60.0  # without a sign of life while running
-    phase_s: Mapping[str, float] = field(default_factory=dict)  # the same for single phases
     dump_s: float = 1.0  # between asking a stalled child for its stack and SIGTERM
     kill_s: float = 5.0  # between SIGTERM and SIGKILL
     leave_s: float = 10.0  # between a child's last word and its end
@@ -107,7 +104,7 @@ class Abandon:
 
 
 @dataclass(frozen=True)
-class Report:
+class Say:
     """Tell the user."""
 
     level: str  # "info", "warning" or "error"
@@ -116,13 +113,12 @@ class Report:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """End the run."""
+    """End the run: too few workers are left."""
 
-    exit_code: int
     reason: str
 
 
-Action = Spawn | Dump | Terminate | Kill | Abandon | Report | GiveUp
+Action = Spawn | Dump | Terminate | Kill | Abandon | Say | GiveUp
 
 
 @dataclass
@@ -131,7 +127,7 @@ class Child:
 
     name: str
     role: str
-    state: State = State.STARTING
+    state: ChildState = ChildState.STARTING
     pid: int | None = None
     incarnation: int = -1
     failures: deque[float] = field(default_factory=deque)
@@ -152,7 +148,7 @@ class Child:
 
     def count_failure(self, clock: float, window_s: float) -> int:
         """Notes a failure; returns how many lie within the window or, if more, are failed starts in a row."""
-        self.failed_starts += self.state is State.STARTING
+        self.failed_starts += self.state is ChildState.STARTING
         self.failures.append(clock)
         while self.failures[0] < clock - window_s:
             self.failures.popleft()
@@ -201,9 +197,9 @@ class Supervisor:
         actions: list[Action] = []
         for child in map(self.children.__getitem__, names):
             child.leaving, child.replacing = True, False
-            if child.state is State.BACKOFF or child.incarnation < 0:
-                child.state = State.DONE
-            elif child.state is State.STARTING:
+            if child.state is ChildState.BACKOFF or child.incarnation < 0:
+                child.state = ChildState.DONE
+            elif child.state is ChildState.STARTING:
                 actions += self._end(child)
         return actions
 
@@ -237,8 +233,8 @@ class Supervisor:
         """The child has set itself up and works."""
         self._advance(now)
         child = self.children[name]
-        if child.state is State.STARTING:
-            child.state, child.failed_starts = State.RUNNING, 0
+        if child.state is ChildState.STARTING:
+            child.state, child.failed_starts = ChildState.RUNNING, 0
         child.alive_at, child.warned = self._clock, False
 
     def announced(self, name: str, outcome: Outcome, now: float, error: str = "") -> None:
@@ -258,10 +254,10 @@ class Supervisor:
         what = f"{child.title} {_end_in_words(child, code, signal_name)}"
         child.pid, child.plan = None, []
         if child.leaving or child.outcome is Outcome.DONE:
-            child.state = State.DONE
+            child.state = ChildState.DONE
             return []
         if child.replacing:
-            return [Report("info", f"{child.name} ended as asked and is started again"), self._spawn(child)]
+            return [Say("info", f"{child.name} ended as asked and is started again"), self._spawn(child)]
         return self._failed(child, what)
 
     def tick(self, now: float, heartbeats: Mapping[str, tuple[float, str]]) -> list[Action]:
@@ -269,7 +265,7 @@ class Supervisor:
         self._advance(now)
         actions: list[Action] = []
         for child in self.children.values():
-            if child.state is State.BACKOFF and self._clock >= child.retry_at:
+            if child.state is ChildState.BACKOFF and self._clock >= child.retry_at:
                 actions.append(self._spawn(child))
             elif child.pid is not None:
                 actions += self._watch(child, *heartbeats.get(child.name, (0.0, "")))
@@ -285,14 +281,14 @@ class Supervisor:
 
     def _spawn(self, child: Child) -> Spawn:
         child.incarnation += 1
-        child.state, child.outcome, child.trouble = State.STARTING, Outcome.NONE, ""
+        child.state, child.outcome, child.trouble = ChildState.STARTING, Outcome.NONE, ""
         child.alive_at, child.warned, child.replacing = self._clock, False, False
         return Spawn(child.name, child.incarnation)
 
     def _failed(self, child: Child, what: str) -> list[Action]:
         """One more failure: a later restart, or none any more."""
         if child.leaving:
-            child.state = State.DONE
+            child.state = ChildState.DONE
             return []
         limits, verdict = self._limits, ""
         count = child.count_failure(self._clock, limits.window_s)
@@ -302,13 +298,13 @@ class Supervisor:
         elif count >= limits.max_failures:
             verdict = f"it failed {count} times in a short time"
         if verdict:
-            child.state = State.FATAL
+            child.state = ChildState.FATAL
             after = "" if child.role == WORKER else "; training goes on without it"
-            return [Report("error", f"{what}; {verdict}, so it is not restarted{after}")]
+            return [Say("error", f"{what}; {verdict}, so it is not restarted{after}")]
         delay = min(limits.backoff_max_s, limits.backoff_s * 2.0 ** min(count - 1, 30))
         delay *= 1 + 0.25 * self._rng.random()
-        child.state, child.retry_at = State.BACKOFF, self._clock + delay
-        return [Report("warning", f"{what}; restart {child.incarnation + 1} in {delay:.1f} s")]
+        child.state, child.retry_at = ChildState.BACKOFF, self._clock + delay
+        return [Say("warning", f"{what}; restart {child.incarnation + 1} in {delay:.1f} s")]
 
     def _watch(self, child: Child, heartbeat: float, phase: str) -> list[Action]:
         """Looks for a sign of life; a child without one for too long is ended."""
@@ -316,8 +312,8 @@ class Supervisor:
             child.heartbeat, child.alive_at, child.warned = heartbeat, self._clock, False
         if child.plan or child.leaving:
             return []
-        starting = child.state is State.STARTING
-        limit = self._limits.start_s if starting else self._limits.phase_s.get(phase, self._limits.stall_s)
+        starting = child.state is ChildState.STARTING
+        limit = self._limits.start_s if starting else self._limits.stall_s
         quiet, where = self._clock - child.alive_at, "while starting" if starting else f"in phase {phase}"
         if quiet > limit:
             child.trouble = f"gave no sign of life for {limit:g} s {where} and was stopped"
@@ -326,7 +322,7 @@ class Supervisor:
         if quiet > limit / 2 and not child.warned:
             child.warned = True
             text = f"{child.title} gave no sign of life for {quiet:.0f} s {where}; the limit is {limit:g} s"
-            return [Report("warning", text)]
+            return [Say("warning", text)]
         return []
 
     def _end(self, child: Child) -> list[Action]:
@@ -341,8 +337,8 @@ class Supervisor:
             actions.append(action)
             if isinstance(action, Abandon):
                 child.trouble = f"{child.title} cannot be killed: the kernel does not let go of it"
-                actions.append(Report("error", f"{child.trouble}; it is left behind and not restarted"))
-                child.pid, child.state = None, State.FATAL
+                actions.append(Say("error", f"{child.trouble}; it is left behind and not restarted"))
+                child.pid, child.state = None, ChildState.FATAL
         return actions
 
     def _check_quorum(self) -> list[Action]:
@@ -351,18 +347,18 @@ class Supervisor:
         if self._stopping or not workers:
             return []
         states = [child.state for child in workers]
-        if all(state is State.FATAL for state in states):
+        if all(state is ChildState.FATAL for state in states):
             last = max(workers, key=lambda child: child.failures[-1] if child.failures else 0.0)
-            return [GiveUp(EXIT_QUORUM, f"no worker is left; the last one: {last.trouble}")]
+            return [GiveUp(f"no worker is left; the last one: {last.trouble}")]
         least = min(self._limits.min_workers, len(workers))
-        well = states.count(State.RUNNING) + states.count(State.DONE)
-        if well >= least or State.STARTING in states:
+        well = states.count(ChildState.RUNNING) + states.count(ChildState.DONE)
+        if well >= least or ChildState.STARTING in states:
             self._short_since = None
         elif self._short_since is None:
             self._short_since = self._clock
         elif self._clock - self._short_since >= self._limits.quorum_s:
             reason = f"only {well} of {len(workers)} workers run for {self._limits.quorum_s:g} s"
-            return [GiveUp(EXIT_QUORUM, f"{reason}, and at least {least} must")]
+            return [GiveUp(f"{reason}, and at least {least} must")]
         return []
 
 

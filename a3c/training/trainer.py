@@ -17,9 +17,12 @@ from a3c.console.live import make_view
 from a3c.console.logs import logging_to
 from a3c.console.restart import take_requests
 from a3c.errors import EXIT_OK, A3CError
-from a3c.processes.group import ChildSpec, Event, Limits, Link, ProcessGroup, Signals, ensure_open_files
+from a3c.processes.child import Link
+from a3c.processes.group import ChildSpec, Event, ProcessGroup
 from a3c.processes.notify import ServiceManager
-from a3c.processes.supervisor import EVALUATOR, WORKER, State
+from a3c.processes.signals import Signals
+from a3c.processes.spawning import ensure_open_files
+from a3c.processes.supervisor import EVALUATOR, WORKER, ChildState, Limits
 from a3c.settings.config import RUNS_FOLDER, Config, usable_cores
 from a3c.settings.groups import RunConfig
 from a3c.storage.run_directory import open_run
@@ -136,7 +139,7 @@ def limits(run: RunConfig) -> Limits:
 def tell(service: ServiceManager, group: ProcessGroup, run: RunConfig) -> None:
     """Lets the service manager know that this loop goes round, and at first that enough workers do."""
     workers = [child for child in group.states().values() if child.role == WORKER]
-    if sum(child.state is State.RUNNING for child in workers) >= min(run.min_workers, len(workers)):
+    if sum(child.state is ChildState.RUNNING for child in workers) >= min(run.min_workers, len(workers)):
         service.ready()
     service.alive()
 
@@ -189,7 +192,7 @@ def why_stop(session: Session, reporter: Reporter, signals: Signals) -> Ending |
 def why_done(group: ProcessGroup) -> Ending | None:
     """Set when every worker ended its work by itself."""
     states = [child.state for child in group.states().values() if child.role == WORKER]
-    return Ending("all workers are done") if all(state is State.DONE for state in states) else None
+    return Ending("all workers are done") if all(state is ChildState.DONE for state in states) else None
 
 
 def stop(
@@ -214,7 +217,7 @@ def stop(
     if ending.complete:
         board.stop = STOP_AND_SCORE
         deadline = time.monotonic() + _LAST_SCORE_S
-        while group.states()["evaluator"].state in (State.STARTING, State.RUNNING):
+        while group.states()["evaluator"].state in (ChildState.STARTING, ChildState.RUNNING):
             if signals.requested or time.monotonic() > deadline:
                 break
             group.wait(_POLL_S)

@@ -10,15 +10,15 @@ import torch
 
 from a3c.agents.make import make_agent
 from a3c.envs import make_env
+from a3c.processes.memory import keep_freed_memory
 from a3c.stores.scoreboard import Scoreboard
-from a3c.training.memory import keep_freed_memory
 from a3c.training.rollouts import collect
 from a3c.training.session import Session
 from a3c.training.timings import Timings
 from a3c.types import PushResult, Rollout
 
 if TYPE_CHECKING:
-    from a3c.processes.group import Link
+    from a3c.processes.child import Link
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ class Worker:
             if gradients is not None:
                 with timings.time("push"):
                     result = self._store.push(gradients, version)
-                report_update(board, self._row, result, metrics)
-        report(board, self._row, rollout, timings.pop())
+                count_update(board, self._row, result, metrics)
+        count_rollout(board, self._row, rollout, timings.pop())
 
     def _pull(self) -> int:
         """Takes the newest weights into use; returns their version."""
@@ -124,13 +124,13 @@ def spent(session: Session) -> bool:
     return bool(limit) and session.board.total("env_steps") >= limit
 
 
-def report_update(board: Scoreboard, row: int, result: PushResult, metrics: dict[str, float]) -> None:
+def count_update(board: Scoreboard, row: int, result: PushResult, metrics: dict[str, float]) -> None:
     """Adds an update's metrics to the worker's row, if it was applied."""
     if result.applied:
         board.add(row, metrics | {"metric_count": 1, "grad_norm": result.grad_norm})
 
 
-def report(board: Scoreboard, row: int, rollout: Rollout, seconds: dict[str, float]) -> None:
+def count_rollout(board: Scoreboard, row: int, rollout: Rollout, seconds: dict[str, float]) -> None:
     """Adds a rollout's experience and times to the worker's row."""
     sums = {f"time_{phase}": duration for phase, duration in seconds.items()}
     sums |= {"env_steps": rollout.env_steps, "frames": rollout.frames, "episodes": len(rollout.episodes)}

@@ -22,7 +22,7 @@ from evaluators.games.episodes import Games
 from evaluators.games.exact import ExactScore
 from evaluators.games.tables import find_judge, is_blank
 from evaluators.process import contest
-from evaluators.process.keeper import Alarm, Keeper, Reporter
+from evaluators.process.keeper import Alarm, Keeper, Listener
 from evaluators.process.logs import RunLogs
 from evaluators.process.match import EVALUATION, FINAL, RECHECK, Match
 from evaluators.process.meter import Meter, evaluation_points, games_row, training_points
@@ -46,7 +46,7 @@ class Evaluator:
 
     Args:
         session: the run.
-        reporter: hears of results, checkpoints and trouble.
+        listener: hears of results, checkpoints and trouble.
         agent_state: gives an agent's private state for the checkpoints, where there is one to ask.
         clock: seconds.
     """
@@ -54,12 +54,12 @@ class Evaluator:
     def __init__(
         self,
         session: Session,
-        reporter: Reporter,
+        listener: Listener,
         agent_state: Callable[[], Mapping[str, Any]] = dict,
         clock: Clock = time.monotonic,
     ) -> None:
         self.finished = False
-        self._session, self._reporter, self._agent_state, self._clock = session, reporter, agent_state, clock
+        self._session, self._listener, self._agent_state, self._clock = session, listener, agent_state, clock
         self._board, self._eval = session.board, session.config.eval
         self._row = self._board.evaluator_row
         self._store = session.store(self._row)
@@ -68,7 +68,7 @@ class Evaluator:
         self._meter = Meter(self._board, now)
         if first:  # workers may have begun before
             self._meter.include_start(session.elapsed_s() - session.elapsed_before_s)
-        self._keeper = Keeper(session.saver(), self._store, reporter, clock)
+        self._keeper = Keeper(session.saver(), self._store, listener, clock)
         self._judge = find_judge(session.config)
         self._match: Match | None = None
         self._final_begun = False
@@ -83,7 +83,7 @@ class Evaluator:
         steps = self._store.counters().env_steps
         resumed_at = int(self._board.get(self._board.main_row, "env_steps"))
         logs = RunLogs(
-            s.run_dir, resumed_at if first and s.resumes else None, self._reporter.warning, self._clock
+            s.run_dir, resumed_at if first and s.resumes else None, self._listener.warning, self._clock
         )
         if first:
             logs.describe(s.config, s.env, steps)
@@ -146,7 +146,7 @@ class Evaluator:
         snapshot = self._store.snapshot()
         bad = non_finite(snapshot["model"])
         if bad:
-            self._reporter.warning(f"the shared model's {bad[0]} is not finite; it is not evaluated")
+            self._listener.warning(f"the shared model's {bad[0]} is not finite; it is not evaluated")
             return
         self._start(snapshot, progress, purpose)
 
@@ -176,7 +176,7 @@ class Evaluator:
     def _give_up(self, error: Exception) -> None:
         self._abandon()
         words = "".join(traceback.format_exception(error)).strip()
-        self._reporter.warning(f"an evaluation failed and is left out; training goes on: {words}")
+        self._listener.warning(f"an evaluation failed and is left out; training goes on: {words}")
 
     def _abandon(self) -> None:
         match, self._match = self._match, None
@@ -220,7 +220,7 @@ class Evaluator:
         row = {"final": match.purpose == FINAL, **numbers, "scores": games.scores, "seeds": list(games.seeds)}
         kind = RECHECK if recheck else EVALUATION
         self._logs.write(kind, p.counters, p.elapsed_s, row, shown)
-        self._reporter.event(kind, {**row, "env_steps": p.counters.env_steps, "wall_s": p.elapsed_s})
+        self._listener.event(kind, {**row, "env_steps": p.counters.env_steps, "wall_s": p.elapsed_s})
         if games.action_share > ONE_ACTION:
             self._complain("the policy takes one action in more than 99 % of its steps")
         if not any(games.scores):
@@ -230,7 +230,7 @@ class Evaluator:
         """A warning given once."""
         if words not in self._complaints:
             self._complaints.add(words)
-            self._reporter.warning(words)
+            self._listener.warning(words)
 
     def _save(self) -> None:
         self._beat("push")

@@ -17,7 +17,7 @@ FIRST_RETRY_S = 5.0
 """Pause after a checkpoint that could not be written; doubles up to the usual time between two."""
 
 
-class Reporter(Protocol):
+class Listener(Protocol):
     """Whom the evaluator tells what happened: `a3c.processes.child.Link` in a process of its own."""
 
     def event(self, kind: str, payload: Mapping[str, Any]) -> None:
@@ -58,14 +58,14 @@ class Keeper:
     Args:
         saver: knows the run.
         store: of the weights to keep.
-        reporter: hears of every checkpoint ("checkpoint", "best") and of trouble.
+        listener: hears of every checkpoint ("checkpoint", "best") and of trouble.
         clock: seconds.
     """
 
     def __init__(
-        self, saver: Saver, store: ParameterStore, reporter: Reporter, clock: Callable[[], float]
+        self, saver: Saver, store: ParameterStore, listener: Listener, clock: Callable[[], float]
     ) -> None:
-        self._saver, self._store, self._reporter, self._clock = saver, store, reporter, clock
+        self._saver, self._store, self._listener, self._clock = saver, store, listener, clock
         self._alarm = Alarm(saver.config.eval.checkpoint_every, clock())
         self._saved: Progress | None = None
         self._unsaved_best: tuple[Snapshot, Progress] | None = None
@@ -88,7 +88,7 @@ class Keeper:
         self.best = record
         self._unsaved_best = snapshot, replace(progress, best=record)
         self._settle(self._write_best())
-        self._reporter.event("best", record)
+        self._listener.event("best", record)
 
     def _write_best(self) -> bool:
         if self._unsaved_best is not None and self._write(*self._unsaved_best, "best"):
@@ -100,14 +100,14 @@ class Keeper:
         try:
             path = self._saver.save(snapshot, progress, kind)
         except (CheckpointError, StorageError) as error:
-            self._reporter.warning(f"no checkpoint of step {step}: {error}; training goes on")
+            self._listener.warning(f"no checkpoint of step {step}: {error}; training goes on")
             return False
         if kind == "ckpt":
-            self._reporter.event("checkpoint", {"name": path.name, "env_steps": step})
+            self._listener.event("checkpoint", {"name": path.name, "env_steps": step})
         try:
             self._saver.prune()
         except StorageError as error:
-            self._reporter.warning(str(error))
+            self._listener.warning(str(error))
         return True
 
     def _settle(self, succeeded: bool) -> bool:
@@ -118,5 +118,5 @@ class Keeper:
         try:
             return self._saver.best()
         except (CheckpointError, StorageError) as error:
-            self._reporter.warning(f"{error}; the best score is looked for anew")
+            self._listener.warning(f"{error}; the best score is looked for anew")
             return None

@@ -21,8 +21,10 @@ from ctypes import Array, c_double
 from pathlib import Path
 
 from a3c.errors import UsageError
-from a3c.processes.group import ChildSpec, Limits, Link, ProcessGroup, Signals
-from a3c.processes.supervisor import EVALUATOR, WORKER
+from a3c.processes.child import Link
+from a3c.processes.group import ChildSpec, ProcessGroup
+from a3c.processes.signals import Signals
+from a3c.processes.supervisor import EVALUATOR, WORKER, Limits
 
 PHASES = ("starting", "env", "learn")
 

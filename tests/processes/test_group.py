@@ -22,8 +22,9 @@ import psutil
 import pytest
 
 from a3c.errors import EXIT_SIGNAL, QuorumLost, UsageError
-from a3c.processes.group import ChildSpec, Event, Limits, ProcessGroup, ensure_open_files
-from a3c.processes.supervisor import EVALUATOR, WORKER, State
+from a3c.processes.group import ChildSpec, Event, ProcessGroup
+from a3c.processes.spawning import ensure_open_files
+from a3c.processes.supervisor import EVALUATOR, WORKER, ChildState, Limits
 from tests.processes import helpers as helpers
 
 QUICK = Limits(backoff_s=0.05, backoff_max_s=0.2, stall_s=1.0, dump_s=0.2, kill_s=0.5, leave_s=0.3)
@@ -80,7 +81,7 @@ class Run:
 
     def running(self, *names: str) -> bool:
         states = self.group.states()
-        return all(states[name].state is State.RUNNING for name in names or states)
+        return all(states[name].state is ChildState.RUNNING for name in names or states)
 
     def log_of(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()
@@ -130,8 +131,8 @@ def test_f03_half_a_message_and_garbage_do_no_harm(run_of):
     torn = functools.partial(helpers.write_and_die, b'["event", {"kind": "sco')
     garbage = functools.partial(helpers.write_and_die, b'\x80\x04\x95\n["event", 5]\nnull\n["ready"')
     run = run_of(helpers.work, torn, garbage)
-    run.until(lambda: run.group.states()["worker-1"].state is State.FATAL)
-    run.until(lambda: run.group.states()["worker-2"].state is State.FATAL)
+    run.until(lambda: run.group.states()["worker-1"].state is ChildState.FATAL)
+    run.until(lambda: run.group.states()["worker-2"].state is ChildState.FATAL)
     assert run.running("worker-0")
     assert run.events == []
     assert "worker-2" in run.text
@@ -158,7 +159,7 @@ def test_f05_an_exception_reaches_the_log_with_all_that_explains_it(run_of):
 
 def test_f06_a_crash_loop_ends_and_the_others_go_on(run_of):
     run = run_of(helpers.work, helpers.fail)
-    run.until(lambda: run.group.states()["worker-1"].state is State.FATAL)
+    run.until(lambda: run.group.states()["worker-1"].state is ChildState.FATAL)
     assert [n for row, n in run.incarnations if row == 1] == [0, 1, 2, 3, 4]
     steps = run.board.steps(0)
     run.until(lambda: run.board.steps(0) > steps)
@@ -263,7 +264,7 @@ def test_f42_two_hundred_kills_in_a_row(run_of):
 
 def test_f19_the_evaluator_may_fail_for_good(run_of):
     run = run_of(helpers.work, evaluator=helpers.fail)
-    run.until(lambda: run.group.states()["evaluator"].state is State.FATAL)
+    run.until(lambda: run.group.states()["evaluator"].state is ChildState.FATAL)
     assert "training goes on without it" in run.text
     assert run.running("worker-0")
 
@@ -294,10 +295,10 @@ def test_p11_descriptors_stay_flat_over_restarts(run_of):
     churn = Limits(backoff_s=0.01, backoff_max_s=0.02, max_failures=1000)
     run = run_of(helpers.work, helpers.leave_early, limits=churn)
     run.until(lambda: run.restarts("worker-1") >= 3 and run.running("worker-0"))
-    run.until(lambda: run.group.states()["worker-1"].state is State.BACKOFF)
+    run.until(lambda: run.group.states()["worker-1"].state is ChildState.BACKOFF)
     before = psutil.Process().num_fds()
     run.until(lambda: run.restarts("worker-1") >= 25)
-    run.until(lambda: run.group.states()["worker-1"].state is State.BACKOFF)
+    run.until(lambda: run.group.states()["worker-1"].state is ChildState.BACKOFF)
     assert psutil.Process().num_fds() <= before
 
 
@@ -310,7 +311,7 @@ def test_a_child_gets_one_thread_no_secrets_and_its_own_log(run_of, monkeypatch)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "SDL_VIDEODRIVER"):
         monkeypatch.setenv(name, "7")
     run = run_of(helpers.confess)
-    run.until(lambda: run.group.states()["worker-0"].state is State.DONE)
+    run.until(lambda: run.group.states()["worker-0"].state is ChildState.DONE)
     facts = run.events[0].payload
     assert facts["torch_threads"] == 1
     assert facts["cv2_threads"] <= 1
@@ -333,7 +334,7 @@ def test_a_child_takes_memory_in_large_pages_unless_the_user_tunes_it(tunables, 
     if tunables:
         monkeypatch.setenv("GLIBC_TUNABLES", tunables)
     run = run_of(helpers.confess)
-    run.until(lambda: run.group.states()["worker-0"].state is State.DONE)
+    run.until(lambda: run.group.states()["worker-0"].state is ChildState.DONE)
     assert run.events[0].payload["env"]["GLIBC_TUNABLES"] == (tunables or "glibc.malloc.hugetlb=1")
     assert os.environ.get("GLIBC_TUNABLES") == tunables
 
@@ -346,7 +347,7 @@ def test_f45_the_global_start_method_is_left_alone(run_of):
 
 def test_more_than_a_pipe_holds_arrives_in_order(run_of):
     run = run_of(helpers.chatter)
-    run.until(lambda: run.group.states()["worker-0"].state is State.DONE)
+    run.until(lambda: run.group.states()["worker-0"].state is ChildState.DONE)
     assert [event.payload["i"] for event in run.events] == list(range(20_000))
     assert run.logged == []
 
@@ -356,7 +357,7 @@ def test_a_large_log_is_set_aside(run_of, tmp_path):
     old.parent.mkdir()
     old.write_text("x" * 6_000_000)
     run = run_of(helpers.finish)
-    run.until(lambda: run.group.states()["worker-0"].state is State.DONE)
+    run.until(lambda: run.group.states()["worker-0"].state is ChildState.DONE)
     assert old.stat().st_size < 1000
     assert (tmp_path / "logs" / "worker-0.log.1").stat().st_size == 6_000_000
 
@@ -402,9 +403,9 @@ def test_stop_waits_for_those_who_leave_and_ends_those_who_do_not(run_of):
     assert idle
     assert "worker-1 did not end in time: SIGKILL" in run.text
     assert "worker-0" not in run.text
-    assert run.group.states()["worker-0"] == (WORKER, None, State.DONE, 0)
+    assert run.group.states()["worker-0"] == (WORKER, None, ChildState.DONE, 0)
     run.group.stop(EVALUATOR, 5.0)
-    assert run.group.states()["evaluator"].state is State.DONE
+    assert run.group.states()["evaluator"].state is ChildState.DONE
 
 
 def test_stop_while_starting_is_quick(run_of):
@@ -421,7 +422,7 @@ def test_kill_all_takes_the_children_of_children(run_of):
     helper = run.events[0].payload["pid"]
     run.group.kill_all()
     run.until(lambda: gone(helper))
-    assert run.group.states()["worker-0"].state is State.DONE
+    assert run.group.states()["worker-0"].state is ChildState.DONE
 
 
 class Main:
