@@ -16,6 +16,7 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 
 from a3c.errors import EXIT_OK, EXIT_USAGE
+from a3c.processes.memory import WORKER_BYTES
 from a3c.settings.config import RUNS_FOLDER, Config, usable_cores
 from a3c.settings.flags import Parser
 
@@ -23,7 +24,6 @@ OK, WARN, FAIL = "ok", "warn", "FAIL"
 _GIB = 2**30
 _OPEN_FILES = 1024
 _SHARED_MEMORY = _GIB // 4
-_MEMORY_PER_WORKER = _GIB // 2
 
 
 class Finding(NamedTuple):
@@ -141,7 +141,7 @@ def _memory() -> Iterator[Finding]:
     import psutil  # type: ignore[import-untyped]
 
     memory = psutil.virtual_memory()
-    needed = _MEMORY_PER_WORKER * (usable_cores() + 2)
+    needed = WORKER_BYTES * (usable_cores() + 2)
     text = f"{_size(memory.available)} free of {_size(memory.total)}"
     if memory.available < needed:
         yield Finding(WARN, text, f"{usable_cores()} workers want about {_size(needed)}; use fewer workers")

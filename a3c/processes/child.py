@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import io
 import json
@@ -18,12 +17,12 @@ from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 from a3c.errors import UsageError
+from a3c.processes.signals import end_with_parent
 from a3c.processes.supervisor import Outcome
 
 QUIET_SIGNALS = (signal.SIGINT, signal.SIGHUP)
 """Reach every process of a terminal; only the main process decides what they mean."""
 
-_PR_SET_PDEATHSIG = 1
 _LONGEST_TRACEBACK = 20_000  # characters
 
 
@@ -99,7 +98,7 @@ class Preparation:
 
 
 def _prepare(parent_pid: int, log_path: str) -> None:
-    _die_with_parent(parent_pid)
+    end_with_parent(parent_pid)
     for signum in QUIET_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -107,14 +106,6 @@ def _prepare(parent_pid: int, log_path: str) -> None:
     _redirect_output(log_path)
     faulthandler.enable(2)
     faulthandler.register(signal.SIGUSR1, 2)
-
-
-def _die_with_parent(parent_pid: int) -> None:
-    """Has the kernel kill this process when the thread that started it ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent_pid:  # it ended before the line above
-        os._exit(1)
 
 
 def _redirect_output(log_path: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +20,7 @@ _SAME_REQUEST_S = 0.1
 """Tools like timeout(1) send a signal to the process and again to its group; that is one request."""
 
 _REAP_S = 1.0  # how long a forced exit waits for the killed to be gone
+_PR_SET_PDEATHSIG = 1
 
 
 class Signals:
@@ -80,6 +83,15 @@ def signal_tree(pid: int, signum: int) -> None:
         for process in (*root.children(recursive=True), root):
             with suppress(psutil.Error):
                 process.send_signal(signum)
+
+
+def end_with_parent(parent_pid: int, signum: int = signal.SIGKILL) -> None:
+    """Has the kernel send `signum` to this process when the thread that started it ends, where the kernel can
+    do that (Linux). Ends at once when it is too late: the parent is no longer `parent_pid`."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signum, 0, 0, 0)
+    if os.getppid() != parent_pid:
+        os._exit(1)
 
 
 @contextmanager

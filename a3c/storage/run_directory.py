@@ -2,7 +2,7 @@
 
 checkpoints/Breakout-v0-a3c/        a second run of the same kind is Breakout-v0-a3c-2, and so on
     config.json                     settings, and one entry per start: command, versions, host
-    status.json                     how it goes, replaced every few seconds
+    status.json                     how it goes, replaced once a second
     metrics.jsonl                   one line per point of a curve
     ckpt-000012345/ best-.../       see a3c.storage.shelf
     lock                            held by the process that owns the run

@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from a3c.errors import StorageError
+from a3c.processes.memory import WORKER_BYTES
 from a3c.training.session import Session
 
 SHARED_MEMORY = Path("/dev/shm")
-_PROCESS_BYTES = 300_000_000  # of a worker or evaluator: mostly torch itself
 _SPARE_DISK_BYTES = 50_000_000  # for logs and curves
 _log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def _check_shared_memory(needed: int) -> None:
 
 
 def _check_memory(workers: int) -> None:
-    free, wanted = psutil.virtual_memory().available, _PROCESS_BYTES * (workers + 2)
+    free, wanted = psutil.virtual_memory().available, WORKER_BYTES * (workers + 2)
     if free < wanted:
         _log.warning(
             "%s of memory are free, and %d workers want about %s: use fewer, or set --max-rss",

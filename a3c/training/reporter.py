@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from a3c.console.live import View
 from a3c.processes.group import ChildStatus, Event
+from a3c.processes.memory import MemoryMeter
 from a3c.storage.run_directory import RunDirectory
-from a3c.training.memory import MemoryMeter
 from a3c.training.session import Session
 
 _EVERY_S = 1.0

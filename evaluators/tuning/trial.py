@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import statistics
@@ -10,11 +9,12 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from a3c.errors import EXIT_DIVERGED, EXIT_OK
-from a3c.processes.signals import signal_tree
+from a3c.processes.signals import end_with_parent, signal_tree
 from a3c.settings.config import settings
 from a3c.storage.records import read_json_lines
 
@@ -22,7 +22,6 @@ RUN = ("-m", "a3c", "run")
 """How an interpreter is told to train."""
 
 _STOP_S = 30.0  # a graceful stop, with its last checkpoint
-_PR_SET_PDEATHSIG = 1
 
 
 class TrialFailed(Exception):
@@ -107,7 +106,7 @@ class Trial:
         with (self.folder / f"{run_dir.name}.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                preexec_fn=_stop_with_parent,
+                preexec_fn=partial(end_with_parent, os.getpid(), signal.SIGTERM),
             )  # fmt: skip
 
     def _own_flags(self) -> list[str]:
@@ -129,11 +128,3 @@ class Trial:
             return "training diverged"
         lines = (self.folder / f"{self.run_dir.name}.log").read_text(errors="replace").strip().splitlines()
         return f"exit code {code}: {lines[-1] if lines else 'no output'}"
-
-
-def _stop_with_parent() -> None:
-    """The run is told to stop when the search dies, however it dies."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() == 1:
-        os._exit(1)

@@ -9,6 +9,10 @@ from contextlib import suppress
 
 import psutil  # type: ignore[import-untyped]
 
+WORKER_BYTES = 575_000_000
+"""Resident memory of a worker, mostly torch itself: measured with the largest network, `a3c-lstm`, and
+without a replay (docs/performance.md)."""
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 _LARGEST_MMAP_THRESHOLD = 32 * 2**20  # that glibc takes
 
