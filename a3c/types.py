@@ -153,5 +153,11 @@ class Counters(NamedTuple):
     env_steps: int = 0
     frames: int = 0
     updates: int = 0
-    rejected: int = 0
+    rejected_nonfinite: int = 0  # gradients refused at the store
+    rejected_stale: int = 0
     episodes: int = 0
+
+    @property
+    def rejected(self) -> int:
+        """Gradients refused, for either reason."""
+        return self.rejected_nonfinite + self.rejected_stale

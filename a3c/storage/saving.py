@@ -81,5 +81,16 @@ class Saver:
 def progress_of(checkpoint: Checkpoint) -> Progress:
     """Where a checkpoint's run was; its agent's state is whole again."""
     state = checkpoint.state
-    counters = Counters(**state["counters"])
-    return Progress(counters, state["elapsed_s"], state["best"], {**state["agent"], **checkpoint.agent})
+    return Progress(
+        counters_in(state), state["elapsed_s"], state["best"], {**state["agent"], **checkpoint.agent}
+    )
+
+
+def counters_in(state: Mapping[str, Any]) -> Counters:
+    """How far the run was. Up to version 0.1 all refused gradients were one count: without --max-lag, none of
+    them was stale."""
+    counts = dict(state["counters"])
+    if "rejected" in counts:
+        kind = "rejected_stale" if state["config"]["optim"]["max_lag"] else "rejected_nonfinite"
+        counts[kind] = counts.pop("rejected")
+    return Counters(**counts)

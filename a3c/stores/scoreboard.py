@@ -118,6 +118,4 @@ class Scoreboard:
 
 def counters_of(totals: Mapping[str, float]) -> Counters:
     """How far a run is, by the `totals` of its scoreboard."""
-    rejected = totals["rejected_nonfinite"] + totals["rejected_stale"]
-    counts = (totals["env_steps"], totals["frames"], totals["updates"], rejected, totals["episodes"])
-    return Counters(*map(int, counts))
+    return Counters(*(int(totals[name]) for name in Counters._fields))

@@ -164,9 +164,7 @@ def resume(session: Session, path: Path, saved: Checkpoint) -> Session:
     except ValueError as error:
         raise CheckpointError(f"{path} is not of --optimizer {config.optim.optimizer}: {error}") from error
     progress = progress_of(saved)
-    counters = progress.counters._asdict()
-    counters["rejected_nonfinite"] = counters.pop("rejected")
-    board.add(board.main_row, counters)
+    board.add(board.main_row, progress.counters._asdict())
     return replace(
         session,
         resumes=saved.state["resumes"] + 1,
