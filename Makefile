@@ -5,7 +5,7 @@
 # make gpu     the tests and measurements for a machine with a GPU, within 10 minutes
 # make chaos   100 rounds of random faults on a real training, 10 to 30 minutes
 # make soak    60 minutes of training, watched for leaks
-# make check   linter, types and tests
+# make check   linter, format, types, and `make test`: what a change has to pass
 # make tmux    trainer, status and TensorBoard in one tmux session; flags in A3C_ARGS
 # make clean   remove .venv and caches; runs under checkpoints/ stay
 
@@ -17,7 +17,7 @@ TMUX_SESSION := tmux -L a3c -f tmux.conf
 # Two tests at a time: much of a test is waiting for a process to start.
 PARALLEL := -n 2 --dist worksteal
 
-.PHONY: setup train test slow gpu chaos soak check tmux clean
+.PHONY: setup train test slow gpu chaos soak lint check tmux clean
 
 setup: $(STAMP)
 	@true
@@ -47,10 +47,12 @@ chaos: setup
 soak: setup
 	$(BIN)/python -m benchmarks.soak $(ARGS)
 
-check: setup
+lint: setup
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+check: lint test
 
 tmux:
 	@$(TMUX_SESSION) has-session -t a3c 2>/dev/null || $(TMUX_SESSION) new-session -d
