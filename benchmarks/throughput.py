@@ -29,8 +29,8 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from ale_py import roms
 
-from a3c.agents.make import cpu_computes_bf16
 from a3c.networks.actor_critic import A3Clstm
+from a3c.networks.compute import cpu_computes_bf16
 from benchmarks.common import keep, machine, run_training, spread, table
 
 WORKERS = 2

@@ -9,7 +9,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from a3c.errors import EXIT_CHECKPOINT
-from a3c.networks.actor_critic import BACKGROUND, A3Clstm
+from a3c.networks.actor_critic import A3Clstm
+from a3c.networks.bodies import BACKGROUND
 from a3c.settings.config import from_dict
 from a3c.storage.checkpoint import read_checkpoint
 from a3c.training.session import mean_picture

@@ -24,7 +24,8 @@ from a3c.agents.base import Lesson
 from a3c.learning.losses import ActorCriticLoss, LossWeights, PpoLoss, actor_critic_loss, ppo_loss
 from a3c.learning.returns import explained_variance, gae
 from a3c.learning.schedules import linear
-from a3c.networks.actor_critic import ActorCritic, NetworkOutput, to_compute_format
+from a3c.networks.actor_critic import ActorCritic, NetworkOutput
+from a3c.networks.compute import to_compute_format
 from a3c.stores.parameters import Parameters, gradients_of
 from a3c.types import ActorOutput, Counters, Gradients, Rollout, State
 

@@ -19,7 +19,7 @@ from a3c.agents.base import Lesson
 from a3c.learning.losses import huber_td_loss
 from a3c.learning.replay import Replay, ReplayBatch, ReplaySpec
 from a3c.learning.schedules import linear
-from a3c.networks.actor_critic import to_compute_format
+from a3c.networks.compute import to_compute_format
 from a3c.networks.q import QNetwork
 from a3c.settings.groups import DqnConfig, ExploreConfig
 from a3c.stores.parameters import Parameters, gradients_of

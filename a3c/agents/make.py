@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,9 +16,10 @@ from a3c.errors import UsageError
 from a3c.learning.losses import LossWeights
 from a3c.learning.replay import ReplaySpec, check_memory, free_memory
 from a3c.networks.actor_critic import make_network
+from a3c.networks.compute import use_bf16
 from a3c.networks.q import make_q_network
 from a3c.settings.config import Config
-from a3c.settings.groups import EPOCHS_OF, TABULAR, LearnConfig
+from a3c.settings.groups import EPOCHS_OF, TABULAR
 from a3c.types import EnvSpec
 
 
@@ -66,8 +66,10 @@ def actor_critic_policy(
 ) -> ActorCriticPolicy:
     """An actor and a critic with fresh weights."""
     torch.manual_seed(seed)  # of the initial weights
-    network = make_network(config.learn.model or "mlp", spec.observation_shape, spec.num_actions)
-    return ActorCriticPolicy(network, seed, device, greedy, use_bf16(config.learn, device))
+    learn = config.learn
+    model = learn.model or "mlp"
+    network = make_network(model, spec.observation_shape, spec.num_actions)
+    return ActorCriticPolicy(network, seed, device, greedy, use_bf16(learn.precision, model, device))
 
 
 def table_policy(config: Config, spec: EnvSpec, seed: int) -> QTablePolicy:
@@ -90,9 +92,10 @@ def table_agent(config: Config, spec: EnvSpec, seed: int) -> QTableAgent:
 def dqn_policy(config: Config, spec: EnvSpec, seed: int, device: str, epsilon: float) -> DqnPolicy:
     """A Q network with fresh weights."""
     torch.manual_seed(seed)  # of the initial weights
-    model, shape, dqn = config.learn.model or "mlp", spec.observation_shape, config.dqn
-    network = make_q_network(model, shape, spec.num_actions, dqn.hidden, dqn.dueling)
-    return DqnPolicy(network, seed, device, epsilon, use_bf16(config.learn, device))
+    learn, dqn = config.learn, config.dqn
+    model = learn.model or "mlp"
+    network = make_q_network(model, spec.observation_shape, spec.num_actions, dqn.hidden, dqn.dueling)
+    return DqnPolicy(network, seed, device, epsilon, use_bf16(learn.precision, model, device))
 
 
 def make_dqn(config: Config, spec: EnvSpec, seed: int, device: str, worker_id: int) -> DqnAgent:
@@ -160,23 +163,3 @@ def metric_names(algo: str) -> tuple[str, ...]:
         **dict.fromkeys(TABULAR, QTableAgent.metric_names),
     }
     return names[algo]
-
-
-def use_bf16(learn: LearnConfig, device: str) -> bool:
-    """Whether convolutions and matrix products run in bfloat16: always, never, or where that is faster."""
-    if learn.precision != "auto":
-        return learn.precision == "bf16"
-    if learn.model == "mlp":
-        return False
-    if device != "cpu":
-        return bool(torch.cuda.is_bf16_supported())
-    return cpu_computes_bf16()
-
-
-def cpu_computes_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 natively (AVX-512 BF16 or AMX); elsewhere it is emulated."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags

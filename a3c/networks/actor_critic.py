@@ -1,30 +1,27 @@
-"""Networks. Each maps a batch of observations and a recurrent state to action logits, values and a state.
+"""Actor-critic networks: each maps observations and a recurrent state to action logits, values and a state.
 
-Images come as uint8 and are centred and scaled here, (x - background) / 64, where the background is the mean
-picture of some random play, measured once before training. It is kept with the weights, but not learned.
-A ball is two pixels: unless what stands still is taken away, the features of all pictures are so nearly the
-same that the critic sees no difference between them for hundreds of thousands of steps, or ever.
-Weights start orthogonal with gain sqrt(2) (Saxe et al. 2014), the policy's head near 0 so that it starts
-uniform, biases at 0.
+The policy's head starts near 0, so that the policy starts uniform.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from a3c.networks.bodies import (
+    NatureBody,
+    check_observation,
+    conv_side,
+    convolve_planes,
+    initialise,
+    make_background,
+    scale_image,
+)
 from a3c.networks.pooling import pool_and_relu
 from a3c.types import State
-
-BACKGROUND = "background"
-"""Name, in every network for images, of the picture [C, H, W] that is subtracted from what it sees."""
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 class NetworkOutput(NamedTuple):
@@ -108,7 +105,7 @@ class A3Clstm(ActorCritic):
         self.lstm = nn.LSTMCell(1024, 512)
         self.critic_linear = nn.Linear(512, 1)
         self.actor_linear = nn.Linear(512, num_actions)
-        initialise(self)
+        initialise_all(self)
 
     def features(self, observation: torch.Tensor) -> torch.Tensor:
         x = scale_image(observation, self.background)
@@ -137,7 +134,7 @@ class A3CSmall(ActorCritic):
         self.lstm = nn.LSTMCell(256, 256)
         self.critic_linear = nn.Linear(256, 1)
         self.actor_linear = nn.Linear(256, num_actions)
-        initialise(self)
+        initialise_all(self)
 
     def features(self, observation: torch.Tensor) -> torch.Tensor:
         x = F.relu(convolve_planes(self.conv1, observation, self.background))
@@ -147,32 +144,15 @@ class A3CSmall(ActorCritic):
         return F.relu(self.fc_norm(self.fc(features)))
 
 
-class Nature(ActorCritic):
-    """The network of the Nature DQN (Mnih et al. 2015) with an actor and a critic, without memory.
-
-    Observation [B, C, 84, 84] uint8. 32 filters 8x8 stride 4, 64 4x4 stride 2, 64 3x3 stride 1, 512 units.
-    """
+class Nature(NatureBody, ActorCritic):
+    """The network of the Nature DQN with an actor and a critic, without memory. See `NatureBody`."""
 
     def __init__(self, channels: int, num_actions: int, size: int = 84) -> None:
-        super().__init__()
-        self.background = make_background(channels, size, size)
-        self.conv1 = nn.Conv2d(channels, 32, 8, stride=4)
-        self.conv2 = nn.Conv2d(32, 64, 4, stride=2)
-        self.conv3 = nn.Conv2d(64, 64, 3, stride=1)
-        side = conv_side(conv_side(conv_side(size, 8, 4), 4, 2), 3, 1)
-        self.fc = nn.Linear(64 * side * side, 512)
+        super().__init__(channels, size)
         self.lstm = None
-        self.critic_linear = nn.Linear(512, 1)
-        self.actor_linear = nn.Linear(512, num_actions)
-        initialise(self)
-
-    def features(self, observation: torch.Tensor) -> torch.Tensor:
-        x = F.relu(convolve_planes(self.conv1, observation, self.background))
-        x = F.relu(self.conv2(x))
-        return F.relu(self.conv3(x).flatten(1))
-
-    def embed(self, features: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.fc(features))
+        self.critic_linear = nn.Linear(self.units, 1)
+        self.actor_linear = nn.Linear(self.units, num_actions)
+        initialise_all(self)
 
 
 class MLP(ActorCritic):
@@ -189,7 +169,7 @@ class MLP(ActorCritic):
         )
         self.critic_linear = nn.Linear(hidden, 1)
         self.actor_linear = nn.Linear(hidden, num_actions)
-        initialise(self)
+        initialise_all(self)
 
     def features(self, observation: torch.Tensor) -> torch.Tensor:
         return observation
@@ -199,88 +179,21 @@ class MLP(ActorCritic):
         return NetworkOutput(self.actor_linear(self.actor_body(features)), value, state)
 
 
-def make_background(channels: int, height: int, width: int) -> nn.Parameter:
-    """A constant among a network's parameters, so that it goes wherever they go. Grey until measured."""
-    return nn.Parameter(torch.full((channels, height, width), 128.0), requires_grad=False)
-
-
-def scale_image(observation: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
-    """uint8 [B, C, H, W] to floats around 0, in channels_last order, which convolutions prefer."""
-    x = observation.float().sub_(background).mul_(1 / 64)
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-def convolve_planes(conv: nn.Conv2d, observation: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
-    """A convolution of stacked frames, uint8 [B, C, H, W], scaled as by `scale_image`; its kernel is a
-    multiple of its stride s.
-
-    Fast convolutions want all channels of a pixel side by side, and bringing frames into that order takes
-    nearly as long as the convolution. But s pixels of a row are side by side already: taken as the channels
-    of an image of C planes, H rows and W / s columns, they need no copy, and the sum is the same.
-    """
-    (batch, channels, height, width), stride = observation.shape, conv.stride[0]
-    columns, kernel = width // stride, conv.kernel_size[0]
-    x = observation[..., : columns * stride].float().sub_(background[..., : columns * stride])
-    x = x.mul_(1 / 64).to(conv.weight.dtype)
-    x = x.view(batch, channels, height, columns, stride).permute(0, 4, 1, 2, 3)
-    weight = conv.weight.reshape(-1, channels, kernel, kernel // stride, stride).permute(0, 4, 1, 2, 3)
-    y: torch.Tensor = F.conv3d(x, weight, conv.bias, (1, stride, 1))
-    return y.squeeze(2)
-
-
-def conv_side(size: int, kernel: int, stride: int) -> int:
-    """Height or width after an unpadded convolution."""
-    return (size - kernel) // stride + 1
-
-
-def initialise(network: ActorCritic) -> None:
-    """Orthogonal weights, zero biases; see the head of this module."""
-    for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            nn.init.orthogonal_(module.weight, math.sqrt(2))
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.LSTMCell):
-            for weight in (module.weight_ih, module.weight_hh):
-                nn.init.orthogonal_(weight, 1.0)
-            nn.init.zeros_(module.bias_ih)
-            nn.init.zeros_(module.bias_hh)
+def initialise_all(network: ActorCritic) -> None:
+    """The body as every network's, the policy's head near 0."""
+    initialise(network)
     nn.init.orthogonal_(network.critic_linear.weight, 1.0)
     nn.init.orthogonal_(network.actor_linear.weight, 0.01)
 
 
 def make_network(model: str, observation_shape: tuple[int, ...], num_actions: int) -> ActorCritic:
     """The network of that name. Raises ValueError when the observation does not fit it."""
+    check_observation(model, observation_shape)
     if model == "mlp":
-        if len(observation_shape) != 1:
-            raise ValueError(f"model mlp takes a vector, not an observation of shape {observation_shape}")
         return MLP(observation_shape[0], num_actions)
-    if len(observation_shape) != 3:
-        raise ValueError(f"model {model} takes images, not an observation of shape {observation_shape}")
-    channels, height, width = observation_shape
+    channels, size, _ = observation_shape
     if model == "a3c-lstm":
-        if (height, width) != (80, 80):
-            raise ValueError(f"model a3c-lstm takes 80x80 images, not {height}x{width}; use --frame-size 80")
         return A3Clstm(channels, num_actions)
-    if height != width or height < 36:
-        raise ValueError(f"model {model} takes square images of 36 pixels or more, not {height}x{width}")
-    sized: dict[str, Callable[[int, int, int], ActorCritic]] = {"a3c-small": A3CSmall, "nature": Nature}
-    return sized[model](channels, num_actions, height)
-
-
-def to_compute_format(network: Network, device: str, bf16: bool) -> Network:
-    """Gives a network its own weights on `device`: convolutions in channels_last order and, with bf16, the
-    matrices of its body in bfloat16, so that no forward pass has to convert them. The heads, called
-    *_linear, and the background stay float32."""
-    for name, parameter in network.named_parameters():
-        order = torch.channels_last if parameter.ndim == 4 else torch.contiguous_format
-        lowered = bf16 and parameter.ndim > 1 and not name.endswith(("_linear.weight", BACKGROUND))
-        # Not `.contiguous(...)`: it leaves a one-channel kernel as it is, which then gives slow output.
-        data = torch.empty(
-            parameter.shape,
-            dtype=torch.bfloat16 if lowered else torch.float32,
-            device=device,
-            memory_format=order,
-        )
-        parameter.data = data.copy_(parameter.detach())
-    return network
+    if model == "a3c-small":
+        return A3CSmall(channels, num_actions, size)
+    return Nature(channels, num_actions, size)

@@ -13,7 +13,7 @@ import torch
 from a3c.agents.make import check_replay, make_policy, metric_names
 from a3c.envs import make_env
 from a3c.errors import CheckpointError, UsageError
-from a3c.networks.actor_critic import BACKGROUND
+from a3c.networks.bodies import BACKGROUND
 from a3c.settings.config import Config
 from a3c.storage.checkpoint import Checkpoint, check_compatible, load_initial_weights, read_checkpoint
 from a3c.storage.run_directory import RunDirectory

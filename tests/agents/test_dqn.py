@@ -12,8 +12,8 @@ from a3c.envs import make_env, resolve_env
 from a3c.errors import UsageError
 from a3c.learning.losses import huber_td_loss
 from a3c.learning.replay import ReplayBatch, ReplaySpec
-from a3c.networks.actor_critic import convolve_planes, scale_image
-from a3c.networks.q import QNetwork, make_q_network, mlp_body
+from a3c.networks.bodies import mlp_body
+from a3c.networks.q import QNetwork
 from a3c.settings.config import resolve
 from a3c.settings.groups import DqnConfig, ExploreConfig
 from a3c.types import Counters, EnvSpec, Rollout
@@ -86,12 +86,6 @@ def test_the_huber_loss_bends_at_delta():
     loss = huber_td_loss(torch.zeros(3), torch.tensor([0.5, 3.0, -1.0]), torch.ones(3), delta=2.0)
     assert float(loss.total) == pytest.approx((0.125 + 2 * (3 - 1) + 0.5) / 3)
     assert loss.td_errors.tolist() == [0.5, 3.0, -1.0]
-
-
-def test_dueling_values_average_to_the_states():
-    net = network(dueling=True)
-    x = torch.randn(4, 5)
-    torch.testing.assert_close(net(x).mean(-1), net.value_linear(net.body(x)).squeeze(-1))
 
 
 def test_gradients_are_clamped():
@@ -187,41 +181,7 @@ def vars_of(r):
 
 
 # ---------------------------------------------------------------------------------------------------
-# Networks, settings
-
-
-@pytest.mark.parametrize(
-    ("model", "shape", "message"),
-    [
-        ("mlp", (3, 84, 84), "takes a vector"),
-        ("nature", (4,), "takes images"),
-        ("nature", (3, 40, 90), "square images"),
-        ("pixels", (3, 20, 90), "29 pixels"),
-    ],
-)
-def test_a_network_that_does_not_fit_is_refused(model, shape, message):
-    with pytest.raises(ValueError, match=message):
-        make_q_network(model, shape, 2, (8,), False)
-
-
-@pytest.mark.parametrize(("model", "shape"), [("nature", (4, 84, 84)), ("pixels", (3, 40, 90))])
-def test_networks_of_pictures(model, shape):
-    net = make_q_network(model, shape, 6, (), True)
-    picture = torch.randint(0, 256, (2, *shape), dtype=torch.uint8)
-    assert net(picture).shape == (2, 6)
-    torch.testing.assert_close(net(picture)[:1], net(picture[:1]))  # nobody depends on the batch
-
-
-@pytest.mark.parametrize(("channels", "size"), [(4, 84), (1, 80), (3, 37)])
-def test_planes_are_convolved_like_the_scaled_image(channels, size):
-    conv = torch.nn.Conv2d(channels, 6, 8, stride=4).double()
-    image = torch.randint(256, (2, channels, size, size), dtype=torch.uint8)
-    background = torch.randint(256, (channels, size, size)).float()
-    expected = conv(scale_image(image, background).double())
-    found = convolve_planes(conv, image, background)
-    torch.testing.assert_close(found, expected)
-    gradients = [torch.autograd.grad(y.square().sum(), tuple(conv.parameters())) for y in (found, expected)]
-    torch.testing.assert_close(*gradients)
+# Settings
 
 
 def test_evaluation_explores_a_little_unless_greedy():

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from a3c.agents.actor_critic import to_compute_format
 from a3c.envs import make_env
-from a3c.networks.actor_critic import BACKGROUND, A3Clstm, make_network
+from a3c.networks.actor_critic import A3Clstm, make_network
+from a3c.networks.bodies import BACKGROUND
 from a3c.settings.config import resolve
 from a3c.stores.parameters import gradients_of
 from a3c.training.session import mean_picture
@@ -107,29 +107,3 @@ def test_without_its_background_a_game_looks_different_from_picture_to_picture(g
         shares.append(float(features.var(0).sum() / features.square().mean(0).sum()))
     assert shares[0] < 0.05
     assert shares[1] > 0.4
-
-
-def test_compute_format_changes_the_speed_not_the_result():
-    torch.manual_seed(0)
-    network = A3Clstm(1, 4)
-    image = torch.randint(0, 256, (4, 1, 80, 80), dtype=torch.uint8)
-    before = network(image, network.initial_state(4))
-    to_compute_format(network, "cpu", bf16=False)
-    assert network.conv1(torch.zeros(2, 1, 80, 80)).is_contiguous(memory_format=torch.channels_last)
-    after = network(image, network.initial_state(4))
-    torch.testing.assert_close(before.value, after.value, rtol=1e-4, atol=1e-4)
-    to_compute_format(network, "cpu", bf16=True)
-    assert network.actor_linear.weight.dtype == torch.float32
-    with torch.autocast("cpu", torch.bfloat16):
-        low = network(image, network.initial_state(4))
-    assert low.value.dtype == torch.float32
-    torch.testing.assert_close(before.value, low.value, rtol=0.1, atol=0.1)
-
-
-@pytest.mark.parametrize(
-    ("model", "shape", "hint"),
-    [("mlp", (1, 80, 80), "vector"), ("a3c-lstm", (1, 84, 84), "80x80"), ("nature", (8,), "images")],
-)
-def test_an_observation_that_does_not_fit_is_refused(model, shape, hint):
-    with pytest.raises(ValueError, match=hint):
-        make_network(model, shape, 2)

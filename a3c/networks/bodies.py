@@ -1,0 +1,157 @@
+"""Bodies of networks: what stands between an observation and the heads, and what all of them have in common.
+
+Images come as uint8 and are centred and scaled here, (x - background) / 64, where the background is the mean
+picture of some random play, measured once before training. It is kept with the weights, but not learned.
+A ball is two pixels: unless what stands still is taken away, the features of all pictures are so nearly the
+same that the critic sees no difference between them for hundreds of thousands of steps, or ever.
+Weights start orthogonal with gain sqrt(2) (Saxe et al. 2014), biases at 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+BACKGROUND = "background"
+"""Name, in every network for images, of the picture [C, H, W] that is subtracted from what it sees."""
+
+
+def check_observation(model: str, shape: tuple[int, ...]) -> None:
+    """Makes sure that a network takes observations of a shape, [F] or [C, H, W].
+
+    Raises:
+        ValueError: it does not, in words that fit behind "--model NAME: ".
+    """
+    if model == "mlp":
+        if len(shape) != 1:
+            raise ValueError(f"it takes a vector, not an observation of shape {shape}")
+        return
+    if len(shape) != 3:
+        raise ValueError(f"it takes images, not an observation of shape {shape}")
+    _, height, width = shape
+    if model == "a3c-lstm":
+        if (height, width) != (80, 80):
+            raise ValueError(f"it takes 80x80 images, not {height}x{width}; use --frame-size 80")
+    elif model == "pixels":
+        if min(height, width) < 29:
+            raise ValueError(f"it takes images of 29 pixels or more, not {height}x{width}")
+    elif height != width or height < 36:
+        raise ValueError(f"it takes square images of 36 pixels or more, not {height}x{width}")
+
+
+def make_background(channels: int, height: int, width: int) -> nn.Parameter:
+    """A constant among a network's parameters, so that it goes wherever they go. Grey until measured."""
+    return nn.Parameter(torch.full((channels, height, width), 128.0), requires_grad=False)
+
+
+def scale_image(observation: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
+    """uint8 [B, C, H, W] to floats around 0, in channels_last order, which convolutions prefer."""
+    x = observation.float().sub_(background).mul_(1 / 64)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def convolve_planes(conv: nn.Conv2d, observation: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
+    """A convolution of stacked frames, uint8 [B, C, H, W], scaled as by `scale_image`; its kernel is a
+    multiple of its stride s.
+
+    Fast convolutions want all channels of a pixel side by side, and bringing frames into that order takes
+    nearly as long as the convolution. But s pixels of a row are side by side already: taken as the channels
+    of an image of C planes, H rows and W / s columns, they need no copy, and the sum is the same.
+    """
+    (batch, channels, height, width), stride = observation.shape, conv.stride[0]
+    columns, kernel = width // stride, conv.kernel_size[0]
+    x = observation[..., : columns * stride].float().sub_(background[..., : columns * stride])
+    x = x.mul_(1 / 64).to(conv.weight.dtype)
+    x = x.view(batch, channels, height, columns, stride).permute(0, 4, 1, 2, 3)
+    weight = conv.weight.reshape(-1, channels, kernel, kernel // stride, stride).permute(0, 4, 1, 2, 3)
+    y: torch.Tensor = F.conv3d(x, weight, conv.bias, (1, stride, 1))
+    return y.squeeze(2)
+
+
+def conv_side(size: int, kernel: int, stride: int) -> int:
+    """Height or width after an unpadded convolution."""
+    return (size - kernel) // stride + 1
+
+
+def initialise(network: nn.Module) -> None:
+    """Orthogonal weights, zero biases; see the head of this module."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.orthogonal_(module.weight, math.sqrt(2))
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        elif isinstance(module, nn.LSTMCell):
+            for weight in (module.weight_ih, module.weight_hh):
+                nn.init.orthogonal_(weight, 1.0)
+            nn.init.zeros_(module.bias_ih)
+            nn.init.zeros_(module.bias_hh)
+
+
+class NatureBody(nn.Module):
+    """The layers of the Nature DQN before its head (Mnih et al. 2015).
+
+    Observation [B, C, 84, 84] uint8. 32 filters 8x8 stride 4, 64 4x4 stride 2, 64 3x3 stride 1, 512 units.
+    """
+
+    units = 512
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__()
+        self.background = make_background(channels, size, size)
+        self.conv1 = nn.Conv2d(channels, 32, 8, stride=4)
+        self.conv2 = nn.Conv2d(32, 64, 4, stride=2)
+        self.conv3 = nn.Conv2d(64, 64, 3, stride=1)
+        side = conv_side(conv_side(conv_side(size, 8, 4), 4, 2), 3, 1)
+        self.fc = nn.Linear(64 * side * side, self.units)
+
+    def features(self, observation: torch.Tensor) -> torch.Tensor:
+        """What the convolutions see: [B, F] of an observation [B, C, H, W]."""
+        x = F.relu(convolve_planes(self.conv1, observation, self.background))
+        x = F.relu(self.conv2(x))
+        # ReLU after flattening: the gradient that comes back is then in the same order as its input.
+        return F.relu(self.conv3(x).flatten(1))
+
+    def embed(self, features: torch.Tensor) -> torch.Tensor:
+        """[..., F] to [..., 512]."""
+        return F.relu(self.fc(features))
+
+
+class PixelsBody(nn.Module):
+    """Three convolutions 16, 32, 32 @5x5 s2, each followed by a norm and ReLU, as in PyTorch's CartPole
+    tutorial. Observation [B, C, H, W] uint8.
+
+    The norm is each picture's own (one group over channels and places), not the batch's: what a picture is
+    worth must not depend on which others come with it, and there are no running statistics that the
+    processes would have to share beside the weights.
+    """
+
+    def __init__(self, channels: int, height: int, width: int) -> None:
+        super().__init__()
+        self.background = make_background(channels, height, width)
+        layers: list[nn.Module] = []
+        for inputs, outputs in ((channels, 16), (16, 32), (32, 32)):
+            layers += [nn.Conv2d(inputs, outputs, 5, stride=2), nn.GroupNorm(1, outputs), nn.ReLU()]
+            height, width = conv_side(height, 5, 2), conv_side(width, 5, 2)
+        self.layers = nn.Sequential(*layers)
+        self.units = 32 * height * width
+        initialise(self)
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        x: torch.Tensor = self.layers(scale_image(observation, self.background))
+        return x.flatten(1)
+
+
+def mlp_body(inputs: int, hidden: Sequence[int]) -> nn.Sequential:
+    """Linear layers with ReLU. Observation [B, F] float32.
+
+    They keep torch's own initialisation, whose biases are not 0: without them every unit bends at the
+    origin, and a value that drops at the edge of a small vector's range is hard to learn.
+    """
+    layers: list[nn.Module] = []
+    for units in hidden:
+        layers += [nn.Linear(inputs, units), nn.ReLU()]
+        inputs = units
+    return nn.Sequential(*layers)
