@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from a3c.envs.batch import Transition
+from a3c.envs.pictures import picture
 from a3c.errors import UsageError
 from a3c.settings.groups import EnvConfig
 from a3c.types import EnvSpec
@@ -85,7 +86,8 @@ class GymEnvironment:
 
 def make_gymnasium(config: EnvConfig, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
     """The environment as Gymnasium makes it. Raises UsageError."""
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws some games, and needs no display for it
+    # pygame draws some games, and needs no display for it. Whoever opens a window does so before this.
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an older version of an environment is the user's choice
@@ -100,18 +102,11 @@ def make_gymnasium(config: EnvConfig, render_mode: str | None = None) -> gymnasi
         raise UsageError(f"--env {config.env} needs a package that is missing: {_one_line(error)}") from error
     except (gymnasium.error.Error, TypeError, ValueError, KeyError) as error:
         raise UsageError(f"--env {config.env} cannot be made like this: {_one_line(error)}") from error
-    if render_mode and (env.render_mode != render_mode or render_mode not in env.metadata["render_modes"]):
+    modes = env.metadata.get("render_modes", ())
+    if render_mode and (env.render_mode != render_mode or render_mode not in modes):
         env.close()
         raise UsageError(f"--env {config.env} cannot be drawn: it has no render mode {render_mode}")
     return env
-
-
-def picture(env: gymnasium.Env[Any, Any], env_id: str) -> np.ndarray:
-    """What it draws, [H, W, 3] uint8. Raises UsageError when a package for it is missing."""
-    try:
-        return np.asarray(env.render())
-    except gymnasium.error.DependencyNotInstalled as error:
-        raise UsageError(f"{env_id} cannot be drawn: {_one_line(error)}") from error
 
 
 def describe(env: gymnasium.Env[Any, Any], env_id: str) -> EnvSpec:

@@ -16,7 +16,8 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec as Registration
 from gymnasium.utils.seeding import np_random
 
-from a3c.envs.gym_env import describe, make_gymnasium, picture
+from a3c.envs.gym_env import describe, make_gymnasium
+from a3c.envs.pictures import picture
 from a3c.envs.transitions import Transitions, read_transitions
 from a3c.settings.groups import EnvConfig
 from a3c.types import EnvSpec, EpisodeStats, TimeStep

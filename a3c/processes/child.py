@@ -172,7 +172,6 @@ CHILD_ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "OPENCV_FOR_THREADS_NUM": "1",
-    "SDL_VIDEODRIVER": "dummy",  # pygame draws some games, and needs no display for it
 }
 """What libraries read when a child loads them."""
 
