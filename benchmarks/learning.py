@@ -40,7 +40,7 @@ from a3c.storage.run_directory import METRICS
 from a3c.storage.shelf import entries
 from a3c.trained.find import Rebuilt, find_trained, rebuild
 from benchmarks.common import RESULTS, ROOT, keep, machine, table
-from evaluators.games.episodes import evaluate
+from evaluators.games import episodes
 
 FIRST_SEED, OTHER_SEED = 10_000, 20_000
 RECENT_S = 60.0
@@ -94,7 +94,7 @@ def play(agent: Rebuilt, first_seed: int, games: int) -> list[float]:
     """Scores of whole games."""
     seeds = tuple(range(first_seed, first_seed + games))
     envs = make_env(agent.config.env, seeds, training=False)
-    return evaluate(agent.policy, envs, seeds).scores
+    return episodes.finish(episodes.play(agent.policy, envs, seeds)).scores
 
 
 def curve(run_dir: Path, options: argparse.Namespace, hopeful_from: int) -> list[dict[str, Any]]:

@@ -93,6 +93,20 @@ def flag_value(parse_text: Callable[[str], Any]) -> Callable[[str], Any]:
     return convert
 
 
+def output_file(*endings: str) -> Callable[[str], Path]:
+    """The type of a flag that names a file to write, with one of these endings if there are any."""
+
+    def parse_path(text: str) -> Path:
+        path = Path(text)
+        if endings and path.suffix.lower() not in endings:
+            raise ValueError(f"the name must end in {' or '.join(endings)}")
+        if path.is_dir() or not path.name or not path.absolute().parent.is_dir():
+            raise ValueError("name a file in a folder that exists")
+        return path
+
+    return flag_value(parse_path)
+
+
 def _flag_help(s: Setting) -> str:
     default = _default(s)
     return s.help.replace("%", "%%") + (f" [default {default}]" if default else "")

@@ -30,6 +30,7 @@ class Played(NamedTuple):
     envs: EnvBatch  # the games that took the step, ended ones included
     games: np.ndarray  # [B] int64: which game each row of `envs` is
     over: np.ndarray  # [B] bool: which ended with this step
+    scores: np.ndarray  # [B] float64: unclipped returns so far
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def play(
         if step == step_limit:
             cut = games[~over].tolist()
             episodes |= {g: _cut(running[g], step, envs) for g in cut}
-        yield Played(envs, games, over)
+        yield Played(envs, games, over, running[games])
         going = np.flatnonzero(~over)
         if not len(going):
             break
@@ -133,7 +134,7 @@ def play_seeds(
     return games
 
 
-class Steps:
+class Playthrough:
     """Games in progress, to go through with a plain `for`; their result, `games`, is there afterwards."""
 
     games: Games
@@ -147,12 +148,7 @@ class Steps:
 
 def finish(steps: Generator[Played, None, Games]) -> Games:
     """Plays to the end."""
-    played = Steps(steps)
-    for _ in played:
+    games = Playthrough(steps)
+    for _ in games:
         pass
-    return played.games
-
-
-def evaluate(policy: Policy, envs: EnvBatch, seeds: tuple[int, ...]) -> Games:
-    """`play` to the end."""
-    return finish(play(policy, envs, seeds))
+    return games.games

@@ -6,12 +6,12 @@ import sys
 import time
 from collections.abc import Generator
 
-from evaluators.games.episodes import Games, Played, Steps
+from evaluators.games.episodes import Games, Played, Playthrough
 
 EVERY_S = 10.0
 
 
-def aloud(steps: Generator[Played, None, Games], total: int) -> Generator[Played, None, Games]:
+def with_progress(steps: Generator[Played, None, Games], total: int) -> Generator[Played, None, Games]:
     """The same games, with a line on standard error every 10 seconds.
 
     Args:
@@ -19,7 +19,7 @@ def aloud(steps: Generator[Played, None, Games], total: int) -> Generator[Played
         total: how many they are.
     """
     over, step, due = 0, 0, time.monotonic() + EVERY_S
-    games = Steps(steps)
+    games = Playthrough(steps)
     for played in games:
         over, step = over + int(played.over.sum()), step + 1
         if time.monotonic() > due:

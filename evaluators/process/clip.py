@@ -35,7 +35,7 @@ class Clip:
         """Takes the next picture [H, W, 3] uint8."""
         height, width = picture.shape[:2]
         factor = -(-max(height, width) // SIDE)
-        size = width // factor, height // factor
+        size = max(1, width // factor), max(1, height // factor)
         self._pictures.append(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
 
     def encode(self) -> tuple[bytes, tuple[int, int]]:

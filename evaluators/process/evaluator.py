@@ -72,7 +72,7 @@ class Evaluator:
         self._judge = find_judge(session.config)
         self._match: Match | None = None
         self._final_begun = False
-        self._complaints: set[str] = set()
+        self._warned: set[str] = set()
         self._eval_alarm = Alarm(self._eval.eval_every, now)
         self._log_alarm = Alarm(self._eval.log_every, now)
         self._beat("starting")
@@ -154,7 +154,7 @@ class Evaluator:
         self, snapshot: Snapshot, progress: Progress, purpose: str, first: Games | None = None
     ) -> None:
         try:
-            self._match = Match(self._session, snapshot, progress, purpose, first)
+            self._match = Match(self._session, snapshot, progress, purpose, self._warn_once, first)
         except Exception as error:
             self._give_up(error)
 
@@ -189,15 +189,15 @@ class Evaluator:
         self._log_games(match, games, exact)
         step, best = match.progress.counters.env_steps, self._keeper.best
         if exact is not None:
-            self._crown(match, contest.exact_record(games, exact, step, best))
+            self._save_best(match, contest.exact_record(games, exact, step, best))
         elif match.first is not None:
-            self._crown(match, contest.new_record(match.first, games, step, best))
+            self._save_best(match, contest.new_record(match.first, games, step, best))
         elif contest.challenges(games, best):
             self._start(match.snapshot, match.progress, RECHECK, games)
 
-    def _crown(self, match: Match, record: Record | None) -> None:
+    def _save_best(self, match: Match, record: Record | None) -> None:
         if record is not None:
-            self._keeper.crown(match.snapshot, match.progress, record)
+            self._keeper.save_best(match.snapshot, match.progress, record)
             if match.clip:
                 self._logs.show_game(match.clip, match.progress.counters.env_steps)
 
@@ -207,7 +207,7 @@ class Evaluator:
             return None
         table = match.snapshot["model"]["q"].numpy()
         if is_blank(table):
-            self._complain("all cells of the table are equal: nothing was learned yet, so it acts by chance")
+            self._warn_once("all cells of the table are equal: nothing was learned yet, so it acts by chance")
         return self._judge(table)
 
     def _log_games(self, match: Match, games: Games, exact: ExactScore | None) -> None:
@@ -222,14 +222,14 @@ class Evaluator:
         self._logs.write(kind, p.counters, p.elapsed_s, row, shown)
         self._listener.event(kind, {**row, "env_steps": p.counters.env_steps, "wall_s": p.elapsed_s})
         if games.action_share > ONE_ACTION:
-            self._complain("the policy takes one action in more than 99 % of its steps")
+            self._warn_once("the policy takes one action in more than 99 % of its steps")
         if not any(games.scores):
-            self._complain("every game of an evaluation scored 0")
+            self._warn_once("every game of an evaluation scored 0")
 
-    def _complain(self, words: str) -> None:
+    def _warn_once(self, words: str) -> None:
         """A warning given once."""
-        if words not in self._complaints:
-            self._complaints.add(words)
+        if words not in self._warned:
+            self._warned.add(words)
             self._listener.warning(words)
 
     def _save(self) -> None:

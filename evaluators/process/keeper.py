@@ -83,7 +83,7 @@ class Keeper:
             self._saved, newest = progress, True
         return self._settle(self._write_best() and newest)
 
-    def crown(self, snapshot: Snapshot, progress: Progress, record: Record) -> None:
+    def save_best(self, snapshot: Snapshot, progress: Progress, record: Record) -> None:
         """Makes weights the best of the run and writes them, as they were when they were evaluated."""
         self.best = record
         self._unsaved_best = snapshot, replace(progress, best=record)

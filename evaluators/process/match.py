@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from a3c.agents.make import make_policy
-from a3c.envs import EnvBatch, make_env
-from a3c.errors import UsageError
+from a3c.envs import make_env
 from a3c.storage.saving import Progress
 from a3c.stores.shared import Snapshot
 from a3c.training.session import Session
-from evaluators.games.episodes import Games, Played, play_seeds
+from evaluators.games.episodes import Games, play_seeds
 from evaluators.process import contest
 from evaluators.process.clip import Clip
-from evaluators.showing.watch import picture_rate
+from evaluators.showing.film import Film, picture_rate
 
 EVALUATION, RECHECK, FINAL = "evaluation", "recheck", "final"
 """Why games are played: on the clock; to check a candidate for the best again; as the run's last score."""
@@ -19,13 +21,14 @@ EVALUATION, RECHECK, FINAL = "evaluation", "recheck", "final"
 
 class Match:
     """Games in progress, played with weights as they were when a snapshot was taken. The first game of a
-    re-check is filmed: `clip`, where the environment can be drawn.
+    re-check is filmed: `clip` is not empty where the environment can be drawn.
 
     Args:
         session: names the configuration and the environment.
         snapshot: the weights, and the optimizer's state with them.
         progress: of the run when it was taken.
         purpose: EVALUATION, RECHECK or FINAL.
+        warn: hears of pictures that cannot be taken.
         first: of a re-check, the games that made it necessary.
     """
 
@@ -35,6 +38,7 @@ class Match:
         snapshot: Snapshot,
         progress: Progress,
         purpose: str,
+        warn: Callable[[str], None],
         first: Games | None = None,
     ) -> None:
         self.snapshot, self.progress, self.purpose, self.first = snapshot, progress, purpose, first
@@ -44,37 +48,20 @@ class Match:
         policy = make_policy(config, session.env, first_seed, "cpu", greedy=False)
         policy.parameters.load(snapshot["model"])
         policy.refresh()
-        self.clip = Clip(picture_rate(session.env)) if purpose == RECHECK else None
-        self._filming = self.clip is not None
-        self._env = config.env
-        self._steps = play_seeds(policy, self._make, seeds)
-
-    def _make(self, seeds: tuple[int, ...]) -> EnvBatch:
-        if self._filming:
-            try:
-                return make_env(self._env, seeds, training=False, render=True)
-            except UsageError:  # it cannot be drawn
-                self.clip, self._filming = None, False
-        return make_env(self._env, seeds, training=False)
+        self.clip = Clip(picture_rate(session.env))
+        if purpose == RECHECK:
+            self._steps = Film(self.clip, warn).play(policy, config.env, seeds)
+        else:
+            self._steps = play_seeds(policy, partial(make_env, config.env, training=False), seeds)
 
     def advance(self) -> Games | None:
         """One step of the batch; the games once all are over."""
         try:
-            played = next(self._steps)
+            next(self._steps)
         except StopIteration as end:
             games: Games = end.value
             return games
-        if self._filming:
-            self._film(played)
         return None
-
-    def _film(self, played: Played) -> None:
-        try:
-            if self.clip is not None:
-                self.clip.add(played.envs.render(0))
-            self._filming = not played.over[0]
-        except Exception:  # of many kinds, from others' code; and a picture is not worth a score
-            self.clip, self._filming = None, False
 
     def close(self) -> None:
         """Gives up games that are not over."""

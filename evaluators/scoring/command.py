@@ -5,18 +5,21 @@ Reading the command line imports the standard library only, so that `--help` is 
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from a3c.errors import EXIT_OK
 from a3c.settings.config import RUNS_FOLDER
-from a3c.settings.flags import Parser, flag_value, program, whole_number
+from a3c.settings.flags import Parser, flag_value, output_file, program, whole_number
 from a3c.settings.values import parse_bool
-from evaluators.scoring.options import NUM_EPISODES, NUM_SHOWN, Options
+
+NUM_EPISODES, NUM_SHOWN = 30, 1
+"""Games played, unless told otherwise; and when they are shown or filmed."""
 
 MAX_EPISODES, MAX_SEED = 10_000, 2**31 - 1
 
+VIDEOS = (".mp4", ".gif")
 
 PUBLISHED = "published"
 """The word for the seeds of an environment's published scores."""
@@ -32,46 +35,55 @@ def main(argv: Sequence[str]) -> int:
     return EXIT_OK
 
 
-def parse(argv: Sequence[str]) -> Options:
+def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Raises UsageError."""
     parser = Parser(
         program("eval"),
         "Scores what was trained: whole games, unclipped, all lives. Without flags, it takes the best "
         f"checkpoint of the newest run under {RUNS_FOLDER}/ and rebuilds everything from it.",
     )
-    switch: dict[str, Any] = {"nargs": "?", "const": True, "type": flag_value(parse_bool)}
+    switch: dict[str, Any] = {"nargs": "?", "const": True, "default": False, "type": flag_value(parse_bool)}
     switch["metavar"] = "True|False"
     add = parser.add_argument
-    add("--env", metavar="ID", help="environment to play in [default: the one it was trained in]")
     add(
-        "--checkpoint", metavar="WHICH",
+        "--env", metavar="ID", default="",
+        help="environment to play in [default: the one it was trained in]",
+    )  # fmt: skip
+    add(
+        "--checkpoint", metavar="WHICH", default="",
         help="best, newest, the path of a run, a checkpoint or a package, or hub:USER/NAME for one on the "
         "Hugging Face Hub [default: best, else newest]",
     )  # fmt: skip
-    add("--run-dir", metavar="DIR", help="the run [default: the one with the youngest checkpoint]")
+    add(
+        "--run-dir", metavar="DIR", default="", help="the run [default: the one with the youngest checkpoint]"
+    )
     add(
         "--num-episodes", "--num-episode", metavar="N", type=whole_number(1, MAX_EPISODES),
         help=f"games [default {NUM_EPISODES}; {NUM_SHOWN} with --render or --video]",
     )  # fmt: skip
     add("--render", **switch, help="show the games in a window, one after another; q closes it")
-    add("--video", metavar="FILE", type=Path, help="film the games, one after another: .mp4 or .gif")
-    add("--gpu-id", "--gpu-ids", metavar="ID", type=whole_number(-1, 1023), help="GPU [default -1: the CPU]")
     add(
-        "--seed", metavar="N", type=whole_number(0, MAX_SEED - MAX_EPISODES),
+        "--video", metavar="FILE", type=output_file(*VIDEOS),
+        help="film the games, one after another: .mp4 or .gif",
+    )  # fmt: skip
+    add(
+        "--gpu-id", "--gpu-ids", metavar="ID", type=whole_number(-1, 1023), default=-1,
+        help="GPU [default -1: the CPU]",
+    )  # fmt: skip
+    add(
+        "--seed", metavar="N", type=whole_number(0, MAX_SEED - MAX_EPISODES), default=1,
         help="seed of the first game; the others follow [default 1]",
     )  # fmt: skip
     add(
-        "--seeds", dest="named_seeds", metavar=PUBLISHED, type=flag_value(_name_of_seeds),
+        "--seeds", dest="named_seeds", metavar=PUBLISHED, choices=(PUBLISHED,), default="",
         help="the seeds of an environment's published scores (Taxi has 100), instead of --seed",
     )  # fmt: skip
     add("--baseline", **switch, help="play the same games with the random agent too")
     add("--greedy", **switch, help="take the likeliest action instead of sampling from the policy")
-    add("--json", metavar="FILE", type=Path, help="write the result to this file")
-    given = {name: value for name, value in vars(parser.parse(argv)).items() if value is not None}
-    return Options(**given)
-
-
-def _name_of_seeds(text: str) -> str:
-    if text != PUBLISHED:
-        raise ValueError(f"the seeds that have a name are {PUBLISHED!r}; a number goes with --seed")
-    return text
+    add("--json", metavar="FILE", type=output_file(), help="write the result to this file")
+    options = parser.parse(argv)
+    if options.num_episodes is None and (options.render or options.video):
+        options.num_episodes = NUM_SHOWN
+    elif options.num_episodes is None and not options.named_seeds:
+        options.num_episodes = NUM_EPISODES
+    return options

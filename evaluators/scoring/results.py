@@ -9,12 +9,12 @@ from a3c.types import EnvSpec
 from evaluators.games.episodes import Games
 from evaluators.games.stats import Interval, summarise
 
-Report = dict[str, Any]
+Results = dict[str, Any]
 
 _MANY_SEEDS = 10  # more than these are not all named
 
 
-def make_report(games: Games, env: EnvSpec, greedy: bool) -> Report:
+def results_of(games: Games, env: EnvSpec, greedy: bool) -> Results:
     """The scores, their statistics, and under which rules they were made."""
     s = summarise(games.scores)
     return {
@@ -45,39 +45,39 @@ def make_report(games: Games, env: EnvSpec, greedy: bool) -> Report:
     }
 
 
-def table(report: Report) -> str:
-    """The report's numbers in lines."""
-    mean, iqm = _number(report["mean"]), _number(report["iqm"])
+def table(results: Results) -> str:
+    """The numbers in lines."""
+    mean, iqm = _number(results["mean"]), _number(results["iqm"])
     lines = [
-        ("games", f"{report['n']}: whole, unclipped, all lives; {_seeds(report['seeds'])}"),
-        ("actions", "the likeliest (greedy)" if report["greedy"] else "sampled from the policy"),
-        ("mean", f"{mean}{_interval(report['mean_interval'])}"),
-        ("std", _number(report["std"])),
-        ("median", _number(report["median"])),
-        ("IQM", f"{iqm}{_interval(report['iqm_interval'])}"),
-        ("min", _number(report["min"])),
-        ("max", _number(report["max"])),
-        ("length", f"{sum(report['lengths']) / report['n']:.0f} steps on average"),
-        ("scores", _scores(report)),
-        *_exact(report),
+        ("games", f"{results['n']}: whole, unclipped, all lives; {_seeds(results['seeds'])}"),
+        ("actions", "the likeliest (greedy)" if results["greedy"] else "sampled from the policy"),
+        ("mean", f"{mean}{_interval(results['mean_interval'])}"),
+        ("std", _number(results["std"])),
+        ("median", _number(results["median"])),
+        ("IQM", f"{iqm}{_interval(results['iqm_interval'])}"),
+        ("min", _number(results["min"])),
+        ("max", _number(results["max"])),
+        ("length", f"{sum(results['lengths']) / results['n']:.0f} steps on average"),
+        ("scores", _scores(results)),
+        *_exact(results),
     ]
-    if "random_mean" in report:
-        mean, std = _number(report["random_mean"]), _number(report["random_std"])
+    if "random_mean" in results:
+        mean, std = _number(results["random_mean"]), _number(results["random_std"])
         lines.append(("random", f"{mean} on average, std {std}: the random agent in the same games"))
     text = [f"  {name:<8} {value}" for name, value in lines]
-    if any(report["truncated"]):
-        text.append(f"  * {sum(report['truncated'])} cut by a limit before its end: at least this score")
+    if any(results["truncated"]):
+        text.append(f"  * {sum(results['truncated'])} cut by a limit before its end: at least this score")
     return "\n".join(text)
 
 
-def _exact(report: Report) -> list[tuple[str, str]]:
+def _exact(results: Results) -> list[tuple[str, str]]:
     """Of a table: what it is worth in expectation."""
-    if "exact_value" not in report:
+    if "exact_value" not in results:
         return []
-    best = f"{report['optimal_value']:.6f}, without watching the clock {report['best_stationary']:.6f}"
-    regret = f"{report['regret']:.6f}, from the worst start {report['worst_regret']:.6f}"
+    best = f"{results['optimal_value']:.6f}, without watching the clock {results['best_stationary']:.6f}"
+    regret = f"{results['regret']:.6f}, from the worst start {results['worst_regret']:.6f}"
     return [
-        ("exact", f"{report['exact_value']:.6f} is the expected score, from the transition table"),
+        ("exact", f"{results['exact_value']:.6f} is the expected score, from the transition table"),
         ("optimum", best),
         ("regret", regret),
     ]
@@ -102,7 +102,7 @@ def _seeds(seeds: list[int]) -> str:
     return f"seeds {', '.join(map(str, seeds))}"
 
 
-def _scores(report: Report) -> str:
-    marked = zip(report["scores"], report["truncated"], strict=True)
+def _scores(results: Results) -> str:
+    marked = zip(results["scores"], results["truncated"], strict=True)
     words = " ".join(_number(score) + ("*" if cut else "") for score, cut in marked)
     return textwrap.fill(words, 90, subsequent_indent=" " * 11)

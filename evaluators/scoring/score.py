@@ -1,9 +1,11 @@
-"""Playing games with a trained agent and telling how it went."""
+"""Playing games with a trained agent, and how it went."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from functools import partial
+import argparse
+import operator
+import sys
+from functools import partial, reduce
 
 import torch
 
@@ -16,41 +18,47 @@ from a3c.storage.records import write_json
 from a3c.trained.find import Rebuilt, Trained, find_trained, rebuild
 from evaluators.games.episodes import Games, finish, play_seeds
 from evaluators.games.exact import published_seeds
-from evaluators.games.progress import aloud
+from evaluators.games.progress import with_progress
 from evaluators.games.stats import summarise
 from evaluators.games.tables import draw_policy, find_judge, is_blank
-from evaluators.scoring.options import Options
-from evaluators.scoring.report import Report, make_report, table
-from evaluators.showing.video import check_format
-from evaluators.showing.watch import Film, Screen, Window, no_window_because, picture_rate, watch
+from evaluators.scoring.results import Results, results_of, table
+from evaluators.showing.film import Film, filming, picture_rate
+from evaluators.showing.stage import Display
+from evaluators.showing.watch import watch
 
 
-def score(options: Options) -> None:
-    """Plays, prints the result, and writes it where it was asked for.
+def score(options: argparse.Namespace) -> None:
+    """Plays, prints the results, and writes them where it was asked for.
+
+    Args:
+        options: of `evaluators.scoring.command`.
 
     Raises:
         A3CError: something the user can mend.
     """
+    display = _window() if options.render else None  # before a game is made
     device = _device(options.gpu_id)
-    _check_files(options)
     torch.set_num_threads(1)  # the same scores whatever the number of cores, and no fight with a training
     trained = find_trained(options.checkpoint, options.run_dir, options.env)
     agent = rebuild(trained, options.env, options.seed, device, options.greedy)
     print(_introduction(trained, agent, device))
-    seeds = _seeds(agent, options)
-    games = _play_all(agent, seeds, options, trained)
+    if isinstance(display, str):
+        options.video = options.video or trained.run_dir / f"game-{trained.env_steps:09d}.mp4"
+        print(f"--render: {display}, so a video is written to {options.video}")
+        display = None
+    games = _play(agent, _seeds(agent, options), options, display)
     if games is None:
         print("closed before a game was over: nothing to score")
         return
-    report = make_report(games, agent.env, options.greedy or agent.config.learn.algo in TABULAR)
-    report |= _examine(agent)
+    results = results_of(games, agent.env, options.greedy or agent.config.learn.algo in TABULAR)
+    results |= _examine(agent)
     if options.baseline:
-        report |= _baseline(agent, games.seeds)
-    print(table(report))
+        results |= _baseline(agent, games.seeds)
+    print(table(results))
     if options.json:
         origin = {"checkpoint": str(trained.path), "env_steps": trained.env_steps, "device": device}
         with storage_errors(f"write {options.json}"):
-            write_json(options.json, {**report, **origin, "trained_in": trained.env_id})
+            write_json(options.json, {**results, **origin, "trained_in": trained.env_id})
         print(f"result written to {options.json}")
 
 
@@ -62,15 +70,6 @@ def _device(gpu_id: int) -> str:
         there = f"this machine has {', '.join(map(str, range(count)))}" if count else "no GPU was found here"
         raise UsageError(f"--gpu-id {gpu_id}: {there}; without --gpu-id the CPU does the work")
     return f"cuda:{gpu_id}"
-
-
-def _check_files(options: Options) -> None:
-    """Before minutes of play, not after."""
-    if options.video:
-        check_format(options.video)
-    for flag, path in (("--video", options.video), ("--json", options.json)):
-        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-            raise UsageError(f"{flag} {path}: name a file in a folder that exists")
 
 
 def _introduction(trained: Trained, agent: Rebuilt, device: str) -> str:
@@ -86,65 +85,81 @@ def _introduction(trained: Trained, agent: Rebuilt, device: str) -> str:
     return "\n".join(lines)
 
 
-def _seeds(agent: Rebuilt, options: Options) -> tuple[int, ...]:
+def _seeds(agent: Rebuilt, options: argparse.Namespace) -> tuple[int, ...]:
     if not options.named_seeds:
-        return options.seeds
+        return tuple(range(options.seed, options.seed + options.num_episodes))
     found = published_seeds(agent.env.env_id)
     if not found:
         raise UsageError(f"--seeds {options.named_seeds}: none are known for {agent.env.env_id}")
     return found[: options.num_episodes]
 
 
-def _examine(agent: Rebuilt) -> Report:
+def _examine(agent: Rebuilt) -> Results:
     """What can be computed about a table, which is also drawn where it can be; nothing for a network."""
     config = agent.config
     if config.learn.algo not in TABULAR:
         return {}
     q = agent.policy.parameters.views["q"].numpy()
     if is_blank(q):
-        print("warning: all cells of the table are equal: nothing was learned, and the policy is chance")
+        _warn("all cells of the table are equal: nothing was learned, and the policy is chance")
     if picture := draw_policy(config.env, q):
         print(f"the policy (a diagonal arrow: either of two actions; *: any of more):\n{picture}")
     judge = find_judge(config)
     return {} if judge is None else {**judge(q)._asdict(), "best_stationary": judge.best_stationary}
 
 
-def _baseline(agent: Rebuilt, seeds: tuple[int, ...]) -> Report:
+def _baseline(agent: Rebuilt, seeds: tuple[int, ...]) -> Results:
     """The same games, played by the random agent."""
     make = partial(make_env, agent.config.env, training=False)
     games = play_seeds(RandomAgent(agent.env.num_actions, seeds[0]), make, seeds)
-    scores = finish(aloud(games, len(seeds))).scores
+    scores = finish(with_progress(games, len(seeds))).scores
     s = summarise(scores)
     return {"random_scores": scores, "random_mean": s.mean, "random_std": s.std}
 
 
-def _play_all(agent: Rebuilt, seeds: tuple[int, ...], options: Options, trained: Trained) -> Games | None:
-    """One game per seed: in batches, or one after another where they are shown. None when the show was
-    closed before a game was over."""
-    games = None
-    make = partial(make_env, agent.config.env, training=False, render=options.shows)
-    if not options.shows:
-        return finish(aloud(play_seeds(agent.policy, make, seeds), len(seeds)))
-    with ExitStack() as stack:
-        screens = [stack.enter_context(screen) for screen in _screens(agent, options, trained)]
-        for seed in seeds:
-            game = watch(play_seeds(agent.policy, make, (seed,)), screens)
-            if game is None:
-                break
-            games = game if games is None else games + game
+def _play(
+    agent: Rebuilt, seeds: tuple[int, ...], options: argparse.Namespace, display: Display | None
+) -> Games | None:
+    """One game per seed: in batches, or one after another where they are shown or filmed. None when the
+    window was closed before a game was over."""
+    if options.video is None:
+        return _play_before(display, agent, seeds, None)
+    with filming(options.video, picture_rate(agent.env), _warn) as film:
+        games = _play_before(display, agent, seeds, film)
+    if film.length:
+        print(f"{film.length} pictures written to {options.video}")
     return games
 
 
-def _screens(agent: Rebuilt, options: Options, trained: Trained) -> list[Screen]:
-    """Where the games are shown: the window that was asked for, or a video for want of a display."""
-    fps, screens, video = picture_rate(agent.env), list[Screen](), options.video
-    if options.render:
-        obstacle = no_window_because()
-        if obstacle:
-            video = video or trained.run_dir / f"game-{trained.env_steps:09d}.mp4"
-            print(f"--render: {obstacle}, so a video is written to {video}")
-        else:
-            screens.append(Window(f"{agent.env.env_id} - q closes", fps))
-    if video:
-        screens.append(Film(video, fps))
-    return screens
+def _play_before(
+    display: Display | None, agent: Rebuilt, seeds: tuple[int, ...], film: Film | None
+) -> Games | None:
+    policy, config = agent.policy, agent.config.env
+    if display is not None:
+        try:
+            with display:
+                return _sum([*watch(policy, config, seeds, display, film=film)])
+        except UsageError as error:
+            _warn(f"{error}; nothing is shown")
+    if film is not None:
+        return _sum([finish(film.play(policy, config, (seed,))) for seed in seeds])
+    make = partial(make_env, config, training=False)
+    return finish(with_progress(play_seeds(policy, make, seeds), len(seeds)))
+
+
+def _sum(games: list[Games]) -> Games | None:
+    return reduce(operator.add, games) if games else None
+
+
+def _window() -> Display | str:
+    """A window, or why there is none."""
+    from evaluators.showing.game_window import GameWindow
+
+    try:
+        return GameWindow()
+    except UsageError as error:
+        return str(error)
+
+
+def _warn(words: str) -> None:
+    print(f"warning: {words}", file=sys.stderr)

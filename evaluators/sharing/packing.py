@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Generator
-from contextlib import ExitStack
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +20,11 @@ from a3c.storage.tensor_files import encode_tensors
 from a3c.trained import package_format as names
 from a3c.trained.find import Rebuilt, Trained, rebuild
 from evaluators.curves.points import read_curves, write_csv
-from evaluators.games.episodes import Games, Played, Steps, finish, play, play_seeds
-from evaluators.games.progress import aloud
-from evaluators.scoring.report import make_report
+from evaluators.games.episodes import Games, finish, play
+from evaluators.games.progress import with_progress
+from evaluators.scoring.results import results_of
 from evaluators.sharing.model_card import model_card
-from evaluators.showing.video import Video
-from evaluators.showing.watch import picture_rate
+from evaluators.showing.film import filming, picture_rate
 
 FILMED_STEPS = 4500
 """The replay is cut after this many steps: five minutes of an Atari game."""
@@ -74,52 +70,31 @@ def build_package(trained: Trained, out: Path, episodes: int, seed: int, greedy:
 
 def _play(agent: Rebuilt, episodes: int, seed: int, replay: Path) -> Games:
     """Plays all games and films the first, where the environment can be drawn."""
-    drawn = True
-    try:
-        make_env(agent.config.env, [seed], training=False, render=True).close()
-    except UsageError as error:
-        _log.warning("%s; the package has no replay", error)
-        drawn = False
-    make = partial(make_env, agent.config.env, training=False, render=drawn)
-    steps = aloud(play_seeds(agent.policy, make, tuple(range(seed, seed + episodes))), episodes)
-    return finish(film_first(steps, replay, picture_rate(agent.env)) if drawn else steps)
+    seeds = tuple(range(seed, seed + episodes))
+    with filming(replay, picture_rate(agent.env), _warn_of_replay, FILMED_STEPS) as film:
+        return finish(with_progress(film.play(agent.policy, agent.config.env, seeds), episodes))
 
 
-def film_first(
-    steps: Generator[Played, None, Games], path: Path, fps: float
-) -> Generator[Played, None, Games]:
-    """The same games; the first of them becomes a video, cut after `FILMED_STEPS`. Raises StorageError."""
-    with ExitStack() as files:
-        video, filming = None, True
-        games = Steps(steps)
-        for played in games:
-            if filming:
-                frame = played.envs.render(0)
-                video = video or files.enter_context(Video(path, fps, (frame.shape[0], frame.shape[1])))
-                video.write(frame)
-                if played.over[0] or video.frames == FILMED_STEPS:
-                    filming = False
-                    files.close()
-            yield played
-        return games.games
+def _warn_of_replay(trouble: str) -> None:
+    _log.warning("the replay of the package has %s", trouble)
 
 
 def _results(agent: Rebuilt, trained: Trained, games: Games, greedy: bool) -> dict[str, Any]:
     """In the fields that other projects' results have, and ours below `protocol`."""
-    report = make_report(games, agent.env, greedy)
+    played = results_of(games, agent.env, greedy)
     settings = agent.config.to_dict()
     return {
         "env_id": agent.env.env_id,
-        "mean_reward": report.pop("mean"),
-        "std_reward": report.pop("std"),
-        "n_eval_episodes": report.pop("n"),
+        "mean_reward": played.pop("mean"),
+        "std_reward": played.pop("std"),
+        "n_eval_episodes": played.pop("n"),
         "is_deterministic": greedy,
         "eval_datetime": datetime.now().astimezone().isoformat(timespec="seconds"),
         "algo": agent.config.learn.algo,
         "env_steps": trained.env_steps,
         "checkpoint": trained.path.name,
         "hyperparameters": {**settings["env"], **settings["learn"], **settings["optim"]},
-        "protocol": report,
+        "protocol": played,
     }
 
 

@@ -10,7 +10,7 @@ from a3c.types import EnvSpec
 
 UP, DOWN, LEFT, RIGHT, FIRE, QUIT = "up", "down", "left", "right", "fire", "quit"
 
-LETTERS = {"w": UP, "s": DOWN, "a": LEFT, "d": RIGHT, " ": FIRE, "q": QUIT}
+LETTERS = {"w": UP, "s": DOWN, "a": LEFT, "d": RIGHT, " ": FIRE, "q": QUIT, "escape": QUIT}
 """Keys that are buttons by another name; other keys are buttons by their own."""
 
 

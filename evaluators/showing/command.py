@@ -6,6 +6,7 @@ Reading the command line imports the standard library only, so that `--help` is 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,8 +17,7 @@ from a3c.settings.groups import EnvConfig
 from a3c.settings.values import parse_key_value, parse_number
 
 if TYPE_CHECKING:
-    from a3c.envs import Environment
-    from evaluators.showing.player import Display, Player
+    from evaluators.showing.stage import Display
 
 _DEFAULT_ENV = "FrozenLakeLevels-v0"
 
@@ -26,16 +26,11 @@ def main(argv: Sequence[str]) -> int:
     """Returns the exit code. Raises A3CError for what the user can mend."""
     options = _parse(argv)
 
-    from evaluators.showing.player import play_games, summary
+    from evaluators.showing.player import summary
 
     display = _display(options.window)  # first of all: without one, nothing else matters
-    env, player = _person(options) if options.watch is None else _agent(options)
-    try:
-        with display:
-            scores = play_games(env, player, display, options.games, options.fps)
-    finally:
-        env.close()
-    print(summary(env.spec.env_id, scores))
+    env_id, scores = _person(options, display) if options.watch is None else _agent(options, display)
+    print(summary(env_id, scores))
     return EXIT_OK
 
 
@@ -81,30 +76,44 @@ def _rate(text: str) -> float:
 
 
 def _display(window: bool) -> Display:
-    if window:
-        from evaluators.showing.game_window import GameWindow
+    if not window:
+        from evaluators.showing.terminal import Terminal
 
+        return Terminal()
+    from evaluators.showing.game_window import GameWindow
+
+    try:
         return GameWindow()
-    from evaluators.showing.terminal import Terminal
+    except UsageError as error:
+        raise UsageError(f"--window: {error}; without --window, the game is in the terminal") from error
 
-    return Terminal()
 
-
-def _person(options: argparse.Namespace) -> tuple[Environment, Player]:
+def _person(options: argparse.Namespace, display: Display) -> tuple[str, list[float]]:
+    """The game's id, and the scores of a person."""
     from a3c.envs.registry import RENAMED
-    from evaluators.showing.player import Person, open_game
+    from evaluators.showing.player import play_games
+    from evaluators.showing.stage import open_game
 
     name = options.env or _DEFAULT_ENV
     config = EnvConfig(env=RENAMED.get(name, name), env_kwargs=dict(options.env_kwargs))
     env = open_game(config, options.seed, text=not options.window)
-    return env, Person(env.spec)
+    try:
+        with display:
+            return env.spec.env_id, play_games(env, display, options.games, options.fps)
+    finally:
+        env.close()
 
 
-def _agent(options: argparse.Namespace) -> tuple[Environment, Player]:
+def _agent(options: argparse.Namespace, display: Display) -> tuple[str, list[float]]:
+    """The game's id, and the scores of an agent."""
     from a3c.trained.find import find_trained, rebuild
-    from evaluators.showing.player import Watched, open_game
+    from evaluators.showing.watch import watch
 
     trained = find_trained(options.watch, env=options.env, flag="--watch")
     agent = rebuild(trained, options.env, options.seed, "cpu", options.greedy)
-    env = open_game(agent.config.env, options.seed, text=not options.window)
-    return env, Watched(agent.policy, env.spec)
+    seeds = itertools.islice(itertools.count(options.seed), options.games)
+    with display:
+        games = watch(
+            agent.policy, agent.config.env, seeds, display, text=not options.window, fps=options.fps
+        )
+        return agent.env.env_id, [score for game in games for score in game.scores]

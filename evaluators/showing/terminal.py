@@ -15,7 +15,7 @@ import time
 import tty
 from collections.abc import Mapping
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,15 +32,6 @@ _OPPOSITE = {UP: DOWN, DOWN: UP, LEFT: RIGHT, RIGHT: LEFT}
 _ENTER = b"\x1b[?1049h\x1b[?25l\x1b[2J"  # the other screen, no cursor, empty
 _LEAVE = b"\x1b[0m\x1b[?25h\x1b[?1049l"
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
-
-
-class View(NamedTuple):
-    """What a player sees at a moment."""
-
-    status: str  # one line above
-    text: str  # the game in letters, or empty
-    picture: np.ndarray | None  # [H, W, 3] uint8, where there are no letters
-    help: str  # one line below
 
 
 class Terminal:
@@ -122,18 +113,18 @@ class Terminal:
         self._held = {button: until for button, until in self._held.items() if until > now}
         return set(self._held)
 
-    def show(self, view: View) -> None:
-        """Draws what changed since the last view, fitted to the terminal's size."""
+    def show(self, status: str, game: str | np.ndarray, keys: str) -> None:
+        """Draws what changed since the last time, fitted to the terminal's size."""
         size = os.get_terminal_size(self._out)
         if size != self._size:
             self._size, self._lines = size, []
             self._write(b"\x1b[0m\x1b[2J")
         room = max(1, size.lines - 2)
-        if view.picture is None:
-            lines = view.text.splitlines()[:room]
+        if isinstance(game, str):
+            lines = game.splitlines()[:room]
         else:
-            lines = half_blocks(view.picture, size.columns, room, self._deep)
-        lines = [view.status[: size.columns], *lines, view.help[: size.columns]]
+            lines = half_blocks(game, size.columns, room, self._deep)
+        lines = [status[: size.columns], *lines, keys[: size.columns]]
         drawn = [
             f"\x1b[{row};1H{line}\x1b[0m\x1b[K"
             for row, line in enumerate(lines, 1)

@@ -16,9 +16,8 @@ from typing import IO, cast
 import imageio_ffmpeg  # type: ignore[import-untyped]
 import numpy as np
 
-from a3c.errors import StorageError, UsageError
-
-FORMATS = (".mp4", ".gif")
+from a3c.errors import StorageError
+from a3c.storage.atomic import storage_errors
 
 ENLARGED_HEIGHT = 420
 """Smaller pictures are enlarged by a whole factor towards this height, to make an Atari screen visible."""
@@ -35,96 +34,82 @@ _FILTERS = {
 }
 
 
-def check_format(path: Path) -> None:
-    """Raises UsageError when the name's ending is none of `FORMATS`."""
-    if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"--video {path}: the name must end in {' or '.join(FORMATS)}")
-
-
 class Video:
-    """A video that appears at `path` when it is closed; a context manager that leaves nothing after an error.
+    """A video that appears at `path` when it is closed, unless it has no picture.
 
     Args:
-        path: ends in .mp4 or .gif.
+        path: ends in .mp4 or .gif, in letters of any size.
         fps: frames per second. A GIF counts in hundredths of a second: single frames are up to 5 ms off,
             the whole is not.
-        size: (height, width) of the frames, in pixels.
 
     Raises:
-        UsageError: another ending.
-        StorageError: the file cannot be written (here, from `write` or from `close`).
+        StorageError: the file cannot be written (from `add` or from `close`); nothing is left of it.
     """
 
-    def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
-        check_format(path)
-        self.path, self.size, self.frames = path.resolve(), size, 0
-        self._part = self.path.with_name(f".{self.path.name}.part")
+    def __init__(self, path: Path, fps: float) -> None:
+        self._path, self._fps = path.resolve(), fps
+        self._part = self._path.with_name(f".{path.name}.part")
+        self._shape: tuple[int, ...] = ()
+        self._encoder: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the encoder runs)
-        # In a session of its own: Ctrl-C reaches us, and we end the file properly.
-        self._encoder = subprocess.Popen(
-            self._command(fps),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=self._log,
-            start_new_session=True,
-        )
-        self._pipe = cast(IO[bytes], self._encoder.stdin)
 
-    def _command(self, fps: float) -> list[str]:
-        height, width = self.size
-        suffix = self.path.suffix.lower()
+    def add(self, picture: np.ndarray) -> None:
+        """Adds one picture [H, W, 3] uint8; all have the size of the first."""
+        if self._encoder is None:
+            self._shape, self._encoder = picture.shape, self._start(*picture.shape[:2])
+        if picture.shape != self._shape:
+            raise ValueError(f"a picture of {self._shape} is needed, not of {picture.shape}")
+        try:
+            cast(IO[bytes], self._encoder.stdin).write(np.ascontiguousarray(picture, np.uint8).data)
+        except OSError as error:
+            raise self._failure(self._encoder) from error
+
+    def _start(self, height: int, width: int) -> subprocess.Popen[bytes]:
+        suffix = self._path.suffix.lower()
         factor = max(1, ENLARGED_HEIGHT // height)
         enlarge = f"scale=iw*{factor}:ih*{factor}:flags=neighbor"
-        rate = str(Fraction(fps).limit_denominator(1000))
-        return [
+        rate = str(Fraction(self._fps).limit_denominator(1000))
+        command = [
             imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", "-nostdin",
             "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", rate, "-i", "pipe:0",
             "-filter_complex", f"{enlarge},{_FILTERS[suffix]}", *_ENCODERS[suffix], str(self._part),
         ]  # fmt: skip
-
-    def write(self, frame: np.ndarray) -> None:
-        """Adds one frame [H, W, 3] uint8."""
-        if frame.shape != (*self.size, 3):
-            raise ValueError(f"a frame of {(*self.size, 3)} is needed, not of {frame.shape}")
-        try:
-            self._pipe.write(np.ascontiguousarray(frame, np.uint8).data)
-        except OSError as error:
-            raise self._failure() from error
-        self.frames += 1
+        # In a session of its own: Ctrl-C reaches us, and we end the file properly.
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._log,
+            start_new_session=True,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Finishes the file and puts it in place."""
-        try:
-            self._pipe.close()
-        except OSError as error:
-            raise self._failure() from error
-        if self._encoder.wait() != 0:
-            raise self._failure()
-        os.replace(self._part, self.path)
+        encoder, self._encoder = self._encoder, None
+        if encoder is not None:
+            try:
+                cast(IO[bytes], encoder.stdin).close()
+            except OSError as error:
+                raise self._failure(encoder) from error
+            if encoder.wait() != 0:
+                raise self._failure(encoder)
+            with storage_errors(f"write {self._path}"):
+                os.replace(self._part, self._path)
         self._log.close()
 
     def discard(self) -> None:
         """Ends the encoder and removes what it wrote."""
-        self._encoder.kill()
-        with contextlib.suppress(OSError):  # what was not written yet cannot be
-            self._pipe.close()
-        self._encoder.wait()
-        self._part.unlink(missing_ok=True)
+        encoder, self._encoder = self._encoder, None
+        if encoder is not None:
+            encoder.kill()
+            with contextlib.suppress(OSError):  # what was not written yet cannot be
+                cast(IO[bytes], encoder.stdin).close()
+            encoder.wait()
+            self._part.unlink(missing_ok=True)
         self._log.close()
 
-    def __enter__(self) -> Video:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.discard()
-
-    def _failure(self) -> StorageError:
-        self._encoder.wait()  # it ended or is ending: its pipe is closed
+    def _failure(self, encoder: subprocess.Popen[bytes]) -> StorageError:
+        encoder.wait()  # it ended or is ending: its pipe is closed
         self._log.seek(0)
         words = self._log.read().decode(errors="replace").strip().splitlines()
+        reason = words[-1] if words else f"ffmpeg ended with {encoder.returncode}"
+        self._encoder = encoder
         self.discard()
-        reason = words[-1] if words else f"ffmpeg ended with {self._encoder.returncode}"
-        return StorageError(f"the video {self.path} could not be written: {reason}")
+        return StorageError(f"the video {self._path} could not be written: {reason}")

@@ -119,7 +119,7 @@ def test_a_policy_that_does_nothing_ends_at_the_cap():
 def test_now_and_then_there_is_a_word_on_how_far_games_are(capsys, monkeypatch):
     monkeypatch.setattr(progress, "EVERY_S", 0.0)
     envs, _ = scripted(3, 5)
-    games = finish(progress.aloud(play(CountingPolicy(), envs, (0, 1)), 2))
+    games = finish(progress.with_progress(play(CountingPolicy(), envs, (0, 1)), 2))
     assert games.lengths == [3, 5]
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "note: step 1, 0 of 2 games are over"

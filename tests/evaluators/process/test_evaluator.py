@@ -118,7 +118,7 @@ def test_weights_are_the_best_whether_or_not_they_can_be_drawn(bench, monkeypatc
     bench.now = 60.0
     bench.ticks()
     assert len(bench.told.of("best")) == 1
-    assert not bench.told.warnings
+    assert bench.told.warnings == ["no pictures: no pictures today"]
     assert EventAccumulator(str(bench.session.run_dir)).Reload().Tags()["images"] == []
 
 

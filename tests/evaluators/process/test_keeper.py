@@ -92,7 +92,7 @@ def test_f26_best_weights_that_could_not_be_written_are_not_lost(bench):
     train_a_little(bench.session)
     snapshot, progress = bench.store.snapshot(), bench.progress()
     bench.session.run_dir.rmdir()
-    bench.keeper.crown(snapshot, progress, {"mean": 5.0, "env_steps": 100})
+    bench.keeper.save_best(snapshot, progress, {"mean": 5.0, "env_steps": 100})
     bench.session.memory.weights.zero_()  # training goes on and collapses
     bench.session.run_dir.mkdir()
     assert bench.keeper.save(bench.progress())
@@ -112,7 +112,7 @@ def test_f31_weights_that_are_not_finite_are_never_written(bench):
 
 def test_the_record_comes_from_the_disk(bench, tmp_path):
     train_a_little(bench.session)
-    bench.keeper.crown(bench.store.snapshot(), bench.progress(), {"mean": 5.0, "env_steps": 100})
+    bench.keeper.save_best(bench.store.snapshot(), bench.progress(), {"mean": 5.0, "env_steps": 100})
     assert bench.told.of("best") == [{"mean": 5.0, "env_steps": 100}]
     assert bench.told.of("checkpoint") == []
     assert bench.names("best") == ["best-000000100"]
@@ -122,7 +122,7 @@ def test_the_record_comes_from_the_disk(bench, tmp_path):
 
 def test_f21_a_damaged_record_is_looked_for_anew(bench):
     train_a_little(bench.session)
-    bench.keeper.crown(bench.store.snapshot(), bench.progress(), {"mean": 5.0, "env_steps": 100})
+    bench.keeper.save_best(bench.store.snapshot(), bench.progress(), {"mean": 5.0, "env_steps": 100})
     (bench.session.run_dir / "best-000000100" / "model.safetensors").write_bytes(b"")
     restarted = Keeper(bench.session.saver(), bench.store, bench.told, lambda: 0.0)
     assert restarted.best is None

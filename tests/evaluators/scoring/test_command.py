@@ -8,35 +8,40 @@ import pytest
 
 from a3c.errors import UsageError
 from evaluators.scoring.command import parse
-from evaluators.scoring.options import Options
 
 
 def test_nothing_is_needed():
-    assert parse([]) == Options()
-    assert parse([]).seeds == tuple(range(1, 31))
+    options = parse([])
+    assert (options.env, options.checkpoint, options.run_dir, options.named_seeds) == ("", "", "", "")
+    assert (options.gpu_id, options.seed, options.num_episodes) == (-1, 1, 30)
+    assert (options.render, options.video, options.json) == (False, None, None)
+    assert (options.greedy, options.baseline) == (False, False)
 
 
-def test_every_flag():
+def test_every_flag(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     where = ["--env", "Pong-v4", "--checkpoint", "best", "--run-dir", "runs/x", "--gpu-id", "1"]
-    how = ["--num-episodes", "5", "--seed", "7", "--greedy"]
+    how = ["--num-episodes", "5", "--seed", "7", "--greedy", "--baseline", "--seeds", "published"]
     options = parse([*where, *how, "--render", "--video", "a.mp4", "--json", "r.json"])
     assert (options.env, options.checkpoint, options.run_dir) == ("Pong-v4", "best", "runs/x")
     assert (options.gpu_id, options.num_episodes, options.seed, options.greedy) == (1, 5, 7, True)
     assert (options.render, options.video, options.json) == (True, Path("a.mp4"), Path("r.json"))
-    assert options.seeds == (7, 8, 9, 10, 11)
+    assert (options.baseline, options.named_seeds) == (True, "published")
 
 
 def test_older_spellings():
     assert parse(["--num-episode", "3"]).num_episodes == 3
     assert parse(["--gpu-ids", "-1"]).gpu_id == -1
-    assert parse(["--render", "True", "--greedy", "False"]) == Options(render=True, greedy=False)
-    assert parse(["--render", "false"]) == Options()
+    options = parse(["--render", "True", "--greedy", "False"])
+    assert (options.render, options.greedy) == (True, False)
+    assert parse(["--render", "false"]).render is False
 
 
 @pytest.mark.parametrize("shown", [["--render"], ["--video", "x.gif"]])
 def test_one_game_is_shown_unless_more_are_asked_for(shown):
-    assert parse(shown).seeds == (1,)
-    assert parse([*shown, "--num-episodes", "2"]).seeds == (1, 2)
+    assert parse(shown).num_episodes == 1
+    assert parse([*shown, "--num-episodes", "2"]).num_episodes == 2
+    assert parse(["--seeds", "published"]).num_episodes is None  # all of them
 
 
 @pytest.mark.parametrize(
@@ -47,7 +52,7 @@ def test_one_game_is_shown_unless_more_are_asked_for(shown):
         (["--gpu-id", "-2"], "is not from -1"),
         (["--seed", "-1"], "is not from 0"),
         (["--render", "perhaps"], "perhaps: not True or False"),
-        (["--seeds", "secret"], "the seeds that have a name are 'published'"),
+        (["--seeds", "secret"], "choose from 'published'"),
         (["--greddy"], "did you mean --greedy"),
         (["best"], "a flag must come before it"),
     ],

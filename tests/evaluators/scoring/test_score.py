@@ -111,7 +111,7 @@ def test_of_several_runs_the_youngest_checkpoint_counts(cartpole):
         (["--checkpoint", "."], 4, "cannot read MANIFEST.json"),
         (["--gpu-id", "999"], 2, "--gpu-id 999: "),
         (["--video", "a.avi"], 2, "must end in .mp4 or .gif"),
-        (["--json", "no/such.json"], 2, "--json no/such.json: name a file in a folder that exists"),
+        (["--json", "no/such.json"], 2, "--json: no/such.json: name a file in a folder that exists"),
         (["--num-episodes", "0"], 2, "is not from 1"),
     ],
 )
@@ -236,7 +236,8 @@ def test_other_environments_are_filmed_at_their_own_rate(cartpole):
     assert decode(cartpole.parents[1] / "pole.mp4") == (length, 50)
 
 
-def test_render_without_a_display_says_so_and_films(cartpole, capsys):
+def test_render_without_a_display_says_so_and_films(cartpole, capsys, monkeypatch):
+    monkeypatch.delenv("SDL_VIDEODRIVER")
     assert evaluate("--render", "True") == 0
     film = cartpole / "game-000000500.mp4"
     out = capsys.readouterr().out
@@ -245,7 +246,48 @@ def test_render_without_a_display_says_so_and_films(cartpole, capsys):
 
 
 def test_render_with_a_display_that_does_not_work_films_too(cartpole, capsys, monkeypatch):
+    monkeypatch.delenv("SDL_VIDEODRIVER")
     monkeypatch.setenv("DISPLAY", ":987")
     assert evaluate("--render") == 0
     assert "the display :987 cannot be used" in capsys.readouterr().out
     assert (cartpole / "game-000000500.mp4").exists()
+
+
+def test_an_agent_is_scored_where_nothing_can_be_drawn(here, capsys, monkeypatch):
+    run = make_run(here / "run", ("ckpt", 10))
+    monkeypatch.setattr("gymnasium.envs.classic_control.CartPoleEnv.render", lambda self: None)
+    assert evaluate("--run-dir", run, "--video", "pole.mp4", "--num-episodes", 2) == 0
+    captured = capsys.readouterr()
+    trouble = "CartPole-v1 cannot be drawn: NoneType [] of object is no picture"
+    assert captured.err == f"warning: no pictures: {trouble}\n"
+    assert "games    2: whole" in captured.out
+    assert not (here / "pole.mp4").exists()
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    assert evaluate("--run-dir", run, "--render") == 0
+    captured = capsys.readouterr()
+    assert captured.err == f"warning: {trouble}; nothing is shown\n"
+    assert "games    1: whole" in captured.out
+
+
+def test_games_in_a_window_are_scored_and_escape_closes_it(cartpole, capsys, monkeypatch):
+    import pygame
+
+    from evaluators.showing.game_window import GameWindow
+
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setattr(
+        "evaluators.showing.stage.Stage.wait_for_time", lambda self, least_s=0.0: self._next(0)
+    )
+    shown, show = [], GameWindow.show
+
+    def look(window, status, game, keys):
+        show(window, status, game, keys)
+        shown.append(status)
+        if status.startswith("CartPole-v1   game 2") and "step 5" in status:
+            pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_ESCAPE))
+
+    monkeypatch.setattr(GameWindow, "show", look)
+    assert evaluate("--render", "--num-episodes", 3, "--json", "r.json") == 0
+    result = json.loads((cartpole.parents[1] / "r.json").read_text())
+    assert result["seeds"] == [1]
+    assert len(shown) == result["lengths"][0] + 5

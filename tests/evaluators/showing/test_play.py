@@ -28,8 +28,9 @@ from a3c.settings.groups import EnvConfig
 from a3c.types import EnvSpec
 from evaluators.showing.buttons import keymap
 from evaluators.showing.game_window import GameWindow
-from evaluators.showing.player import Person, open_game, play_games
-from evaluators.showing.terminal import View, buttons_of, half_blocks
+from evaluators.showing.player import play_games
+from evaluators.showing.stage import open_game
+from evaluators.showing.terminal import buttons_of, half_blocks
 from tests.evaluators.scoring.test_score import make_run
 
 ROOT = Path(__file__).parents[3]
@@ -303,7 +304,7 @@ def post(kind, key):
 def test_a_window_knows_what_is_held():
     picture = np.zeros((210, 160, 3), np.uint8)
     with GameWindow() as window:
-        window.show(View("Pong   score 3", "", picture, "q quits"))
+        window.show("Pong   score 3", picture, "q quits")
         assert pygame.display.get_caption()[0] == "Pong   score 3  -  q quits"
         assert pygame.display.get_window_size() == (320, 420)
         pygame.event.clear()
@@ -327,13 +328,13 @@ def test_a_level_is_played_in_a_window(monkeypatch):
     with GameWindow() as window:
         show = window.show
 
-        def show_and_press(view):
-            show(view)
-            if keys and "game over" not in view.help:
+        def show_and_press(status, game, help):
+            show(status, game, help)
+            if keys and "game over" not in help:
                 post(pygame.KEYDOWN, keys.pop(0))
             elif keys:
                 threading.Timer(0.7, post, (pygame.KEYDOWN, keys.pop(0))).start()
 
         monkeypatch.setattr(window, "show", show_and_press)
-        assert play_games(env, Person(env.spec), window, None, None) == [1.0]
+        assert play_games(env, window, None, None) == [1.0]
         assert not keys

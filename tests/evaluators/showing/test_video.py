@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from a3c.errors import StorageError, UsageError
+from a3c.errors import StorageError
 from evaluators.showing.video import Video
 
 
@@ -18,9 +18,10 @@ def frames(count, height, width):
 
 
 def record(path, fps, count=60, height=211, width=161):
-    with Video(path, fps, (height, width)) as video:
-        for frame in frames(count, height, width):
-            video.write(frame)
+    video = Video(path, fps)
+    for frame in frames(count, height, width):
+        video.add(frame)
+    video.close()
     return path
 
 
@@ -59,19 +60,20 @@ def test_small_screens_are_enlarged(tmp_path):
     assert decoded[0].shape == (420, 320, 3)
 
 
-def test_another_ending_is_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"\.mp4 or \.gif"):
-        Video(tmp_path / "game.avi", 15, (210, 160))
-
-
 def test_a_folder_that_cannot_be_written_gives_one_clear_error(tmp_path):
     with pytest.raises(StorageError, match=r"could not be written: .*No such file"):
         record(tmp_path / "gone" / "game.mp4", 15, count=500)
 
 
-def test_frames_of_another_size_are_refused_and_nothing_is_left(tmp_path):
-    video = Video(tmp_path / "game.mp4", 15, (210, 160))
-    video.write(next(frames(1, 210, 160)))
-    with pytest.raises(ValueError, match="is needed"), video:
-        video.write(next(frames(1, 100, 100)))
+def test_a_video_that_is_given_up_leaves_nothing(tmp_path):
+    video = Video(tmp_path / "game.mp4", 15)
+    video.add(next(frames(1, 210, 160)))
+    with pytest.raises(ValueError, match="is needed"):
+        video.add(next(frames(1, 100, 100)))
+    video.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_picture_there_is_no_file(tmp_path):
+    Video(tmp_path / "game.mp4", 15).close()
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Games before somebody's eyes: on an X server without a screen, where there is one."""
+"""Games before somebody's eyes."""
 
 import os
 import shutil
@@ -6,54 +6,93 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from a3c.envs import make_env, resolve_env
+from a3c.settings.config import resolve
+from a3c.settings.groups import EnvConfig
 from a3c.types import EnvSpec
-from evaluators.games.episodes import play
-from evaluators.showing.watch import no_window_because, picture_rate, watch
-from tests.evaluators.fakes import CountingPolicy, scripted
+from evaluators.games.episodes import finish, play_seeds
+from evaluators.showing.film import Film, picture_rate
+from evaluators.showing.stage import BOARD_RATE
+from evaluators.showing.watch import watch
+from tests.evaluators.fakes import Idle
 
 ROOT = Path(__file__).parents[3]
 
 SHOW = """
-import sys, cv2, numpy as np
-from evaluators.showing.watch import Window
-frame = np.zeros((210, 160, 3), np.uint8)
-with Window("game", fps=50) as window:
-    shown = [window.show(frame) for _ in range(10)]
-    cv2.destroyWindow("game")  # as its close button does
-    shown.append(window._is_open())
-sys.exit(0 if shown == [True] * 10 + [False] else str(shown))
+import sys, pygame
+from evaluators.showing.game_window import GameWindow
+from a3c.envs import make_environment
+from a3c.settings.groups import EnvConfig
+with GameWindow() as window:
+    for game in range(2):
+        env = make_environment(EnvConfig(env="CartPole-v1"), 1, render_mode="rgb_array")
+        env.reset()
+        for _ in range(3):
+            window.show("game", env.render(), "q quits")
+            assert window.next_button(0.01) == ""
+        size, driver = pygame.display.get_window_size(), pygame.display.get_driver()
+        assert (size, driver) == ((600, 400), "x11"), (size, driver)
+        env.close()  # takes all of pygame with it
 """
 
 
 class Viewer:
-    """Has enough after `patience` pictures."""
+    """A display whose viewer has enough after `patience` pictures."""
 
     def __init__(self, patience=10**6):
-        self.patience, self.frames = patience, []
+        self.patience, self.seen, self.waited = patience, [], 0.0
 
-    def show(self, frame):
-        self.frames.append(int(frame[0, 0, 0]))
-        return len(self.frames) < self.patience
+    def show(self, status, game, keys):
+        self.seen.append((status, game, keys))
 
-    def __enter__(self):
-        return self
+    def next_button(self, timeout_s):
+        self.waited += timeout_s or 0.0
+        return "quit" if len(self.seen) >= self.patience else ""
 
-    def __exit__(self, *exception): ...
-
-
-def test_every_step_is_one_picture_on_every_screen():
-    envs, _ = scripted(12)
-    screens = Viewer(), Viewer()
-    games = watch(play(CountingPolicy(), envs, (0,)), screens)
-    assert games.lengths == [12]
-    assert screens[0].frames == screens[1].frames == list(range(1, 13))
+    def held(self):
+        return set()
 
 
-def test_a_closed_screen_ends_the_game():
-    envs, _ = scripted(12)
-    assert watch(play(CountingPolicy(), envs, (0,)), [Viewer(), Viewer(patience=5)]) is None
+@pytest.fixture
+def pole():
+    return resolve_env(resolve({"env": "CartPole-v1", "preset": "none"})).env
+
+
+def test_every_step_is_shown_and_filmed_and_the_game_is_the_one_that_is_scored(pole):
+    viewer, filmed = Viewer(), []
+
+    class Pictures:
+        def add(self, picture):
+            filmed.append(picture)
+
+    seen = [*watch(Idle(), pole, (7, 8), viewer, fps=1e6, film=Film(Pictures(), pytest.fail))]
+    scored = finish(play_seeds(Idle(), lambda seeds: make_env(pole, seeds, training=False), (7, 8)))
+    assert [game.scores[0] for game in seen] == scored.scores
+    assert [game.seeds for game in seen] == [(7,), (8,)]
+    assert len(viewer.seen) == len(filmed) == sum(scored.lengths)
+    for (_, shown, _), picture in zip(viewer.seen, filmed, strict=True):
+        np.testing.assert_array_equal(shown, picture)
+    status, _, keys = viewer.seen[0]
+    assert status == "CartPole-v1   game 1   score 1   step 1"
+    assert keys == "the agent plays, q quits"
+    assert viewer.seen[-1][2] == "game over: press a key, q quits"
+
+
+def test_who_has_seen_enough_ends_the_game(pole):
+    viewer = Viewer(patience=5)
+    assert [*watch(Idle(), pole, (7, 8), viewer, fps=1e6)] == []
+    assert len(viewer.seen) == 5
+
+
+def test_boards_are_letters_where_letters_can_be_shown():
+    board = EnvConfig(env="FrozenLake-v1")
+    viewer = Viewer(patience=1)
+    assert [*watch(Idle(), board, (1,), viewer, text=True)] == []
+    assert "FFFH" in viewer.seen[0][1]
+    assert viewer.waited == pytest.approx(1 / BOARD_RATE, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -83,10 +122,9 @@ def display(monkeypatch):
     server.wait(10)
 
 
-def test_a_window_shows_pictures_until_it_is_closed(display):
-    assert no_window_because() == ""
+def test_a_window_stays_while_games_that_use_pygame_come_and_go(display, monkeypatch):
+    monkeypatch.delenv("SDL_VIDEODRIVER")
     done = subprocess.run(
         [sys.executable, "-c", SHOW], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
