@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from a3c.errors import UsageError
+from a3c.errors import CheckpointError, UsageError
 from a3c.settings.groups import (
     EPOCHS_OF,
     MODELS_OF,
@@ -41,6 +41,14 @@ from a3c.settings.values import check, convert, did_you_mean, shown
 
 RUNS_FOLDER = Path("checkpoints")
 """Where runs go, below the current directory."""
+
+RETIRED: frozenset[str] = frozenset()
+"""Settings that older versions wrote and that are no more, as "group.name"; in a file they mean nothing."""
+
+COMMAND_LINE = "command line"
+"""The name of the layer that a person typed."""
+
+_MISTAKES_SHOWN = 5  # of a file, which may have any number
 
 
 @dataclass(frozen=True)
@@ -138,21 +146,32 @@ def build_config(*layers: tuple[str, Mapping[str, Any]]) -> Config:
         for name, raw in layer.items():
             s = settings().get(name)
             if s is None:
-                mistakes.append(f"{source}: unknown setting {name!r}{did_you_mean(name, settings())}")
+                unknown = f"unknown setting '{shown(name)}'{did_you_mean(name, settings())}"
+                mistakes.append(f"{source}: {unknown}")
                 continue
             try:
-                values[name] = convert(raw, s.type, s.optional, s.kind)
-                check(values[name], s.choices, s.low, s.high)
+                values[name] = _value(s, raw, typed=source == COMMAND_LINE)
             except ValueError as error:
-                where = s.flag if source == "command line" else f"{source}: {name}"
+                where = s.flag if source == COMMAND_LINE else f"{source}: {name}"
                 mistakes.append(f"{where} {shown(raw)}: {error}")
     if not mistakes:
         config = Config().replace(**values)
-        given = {name for source, layer in layers if source == "command line" for name in layer}
+        given = {name for source, layer in layers if source == COMMAND_LINE for name in layer}
         mistakes = contradictions(config, given)
     if mistakes:
         raise UsageError("; ".join(mistakes))
     return config
+
+
+def _value(s: Setting, raw: Any, typed: bool) -> Any:
+    """A setting's value of its type and within its bounds; what is typed is text, a file has numbers and
+    truths as such. Raises ValueError."""
+    items = raw if isinstance(raw, (list, tuple)) else [raw]
+    if not typed and s.type is not str and not s.kind and any(isinstance(item, str) for item in items):
+        raise ValueError("is text")
+    value = convert(raw, s.type, s.optional, s.kind)
+    check(value, s.choices, s.low, s.high)
+    return value
 
 
 def contradictions(config: Config, given: set[str]) -> list[str]:
@@ -223,19 +242,43 @@ def resolve(given: Mapping[str, Any]) -> Config:
     layers: list[tuple[str, Mapping[str, Any]]] = []
     if preset:
         layers.append((f"preset {preset.name}", {**preset.settings, "preset": preset.name}))
-    layers.append(("command line", given))
+    layers.append((COMMAND_LINE, given))
     return build_config(*layers)
 
 
-def from_dict(data: Mapping[str, Any], source: str) -> Config:
-    """The config a run directory's config.json holds. Raises UsageError."""
-    flat: dict[str, Any] = {}
-    for group in dataclasses.fields(Config):
-        part = data.get(group.name, {})
-        if not isinstance(part, Mapping):
-            raise UsageError(f"{source}: {group.name} is not a table of settings")
-        flat.update(part)
-    return build_config((source, flat))
+def from_dict(data: Any, source: str) -> Config:
+    """The config in a file, of a run, a checkpoint or a package: groups of settings, as `Config.to_dict` has
+    them. What is absent gets its default, because an older version did not have it.
+
+    Raises:
+        CheckpointError: names each group and setting that is unknown, misplaced or has no such value.
+    """
+    try:
+        return build_config((source, _ungroup(data)))
+    except ValueError as error:
+        raise CheckpointError(f"{source}: {error}") from error
+    except UsageError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def _ungroup(data: Any) -> dict[str, Any]:
+    """The settings of all groups, none of which may hold another's. Raises ValueError."""
+    groups = {group.name for group in dataclasses.fields(Config)}
+    if not isinstance(data, Mapping) or not all(isinstance(part, Mapping) for part in data.values()):
+        raise ValueError("not tables of settings")
+    flat, mistakes = {}, [f"unknown group of settings '{shown(name)}'" for name in data if name not in groups]
+    for group in groups & data.keys():
+        for name, value in data[group].items():
+            s = settings().get(name)
+            if s and s.group == group:
+                flat[name] = value
+            elif s:
+                mistakes.append(f"{name} belongs to the group {s.group}, not to {group}")
+            elif f"{group}.{name}" not in RETIRED:
+                mistakes.append(f"unknown setting '{shown(name)}' in {group}{did_you_mean(name, settings())}")
+    if mistakes:
+        raise ValueError("; ".join(mistakes[:_MISTAKES_SHOWN]))
+    return flat
 
 
 def resolve_resumed(saved: Config, given: Mapping[str, Any]) -> Config:
@@ -252,7 +295,7 @@ def resolve_resumed(saved: Config, given: Mapping[str, Any]) -> Config:
             )
     start = {"load", "run_dir", "init_from"}  # they belong to the start that was saved, not to this one
     kept = {name: saved.get(name) for name in settings() if name not in start}
-    return build_config(("saved settings", kept), ("command line", given))
+    return build_config(("saved settings", kept), (COMMAND_LINE, given))
 
 
 def usable_cores() -> int:

@@ -15,6 +15,7 @@ from typing import Any
 _DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _COUNT_UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
 _NUMBER = r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)"
+_LONGEST_SHOWN = 100  # characters of a value or a name in a message
 _LARGEST_COUNT = 2**53  # beyond it a float, such as a counter in shared memory, is not exact
 
 
@@ -37,9 +38,11 @@ def parse_count(text: str) -> int:
     return parse_whole(float(match[1]) * _COUNT_UNITS.get(match[2], 1))
 
 
-def parse_bool(text: str) -> bool:
-    """True or False of the usual words."""
-    word = text.strip().lower()
+def parse_bool(value: Any) -> bool:
+    """True or False of a truth or the usual words."""
+    if isinstance(value, bool):
+        return value
+    word = value.strip().lower() if isinstance(value, str) else ""
     if word in ("true", "yes", "on", "1"):
         return True
     if word in ("false", "no", "off", "0"):
@@ -100,7 +103,7 @@ def convert(value: Any, kind: Any, optional: bool, unit: str) -> Any:
     if unit and isinstance(value, str):
         value = parse_duration(value) if unit == "duration" else parse_count(value)
     if kind is bool:
-        return value if isinstance(value, bool) else parse_bool(_text(value))
+        return parse_bool(value)
     if kind is int:
         return parse_whole(value)
     if kind is float:
@@ -147,10 +150,12 @@ def check(value: Any, choices: Sequence[str], low: float | None, high: float | N
 
 def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
     """ "; did you mean NAME?", or nothing when no known name is near."""
-    near = difflib.get_close_matches(word, list(known), 1)
+    near = difflib.get_close_matches(word[:_LONGEST_SHOWN], list(known), 1)
     return f"; did you mean {prefix}{near[0]}?" if near else ""
 
 
 def shown(value: Any) -> str:
-    """A value as it was typed."""
-    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    """A value as it was typed; what may come from a stranger is cut and has no control characters."""
+    text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    text = text if text.isprintable() else ascii(text)[1:-1]
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

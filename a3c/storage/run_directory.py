@@ -109,11 +109,7 @@ def read_status(run_dir: Path) -> dict[str, Any] | None:
 
 def load_config(run_dir: Path) -> Config:
     """The settings a run was last started with. Raises CheckpointError or StorageError."""
-    saved = _read_config(run_dir)
-    try:
-        return from_dict(saved["settings"], str(run_dir / CONFIG))
-    except UsageError as error:
-        raise CheckpointError(f"{error} (written by another version?)") from error
+    return from_dict(_read_config(run_dir)["settings"], str(run_dir / CONFIG))
 
 
 # ---------------------------------------------------------------------------------------------------

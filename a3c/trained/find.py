@@ -183,10 +183,7 @@ def rebuild(trained: Trained, env: str, seed: int, device: str, greedy: bool) ->
 
 def _config(trained: Trained, env: str) -> Config:
     """The settings of the training; another environment brings its own rules."""
-    try:
-        config = from_dict(trained.checkpoint.state["config"], str(trained.path))
-    except (UsageError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{trained.path}: its settings cannot be used: {error}") from error
+    config = from_dict(trained.checkpoint.state.get("config"), str(trained.path))
     if env in ("", config.env.env):
         return config
     config = config.replace(env=env, env_kwargs={}, frame_skip=None, max_episode_steps=None)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from a3c.errors import UsageError
+from a3c.errors import CheckpointError, UsageError
 from a3c.settings import config as c
 from a3c.settings.flags import Parser, add_settings, given_settings
 from a3c.settings.presets import preset_for, presets
@@ -317,21 +317,63 @@ class TestRoundTrip:
     def test_what_is_absent_gets_its_default(self) -> None:
         assert c.from_dict({}, "config.json") == c.Config()
 
-    def test_unknown_settings_are_all_named(self) -> None:
-        with pytest.raises(UsageError) as caught:
-            c.from_dict({"optim": {"lrr": 1, "zzz": 2}}, "config.json")
-        assert str(caught.value) == (
-            "config.json: unknown setting 'lrr'; did you mean lr?; config.json: unknown setting 'zzz'"
-        )
 
-    @pytest.mark.parametrize("data", [{"optim": 5}, {"optim": [1]}, {"env": None}])
-    def test_a_group_that_is_no_table(self, data: dict[str, Any]) -> None:
-        with pytest.raises(UsageError, match="not a table"):
+class TestFiles:
+    """What a run's, a checkpoint's or a package's settings must look like."""
+
+    @pytest.mark.parametrize(
+        ("data", "words"),
+        [
+            (5, "not tables of settings"),
+            (None, "not tables of settings"),
+            ([["env", 1]], "not tables of settings"),
+            ({"optim": 5}, "not tables of settings"),
+            ({"optim": [1]}, "not tables of settings"),
+            ({"env": None}, "not tables of settings"),
+            (
+                {"optim": {"lrr": 1, "zzz": 2}},
+                "unknown setting 'lrr' in optim; did you mean lr?; unknown setting 'zzz' in optim",
+            ),
+            ({"opt": {"lr": 1}}, "unknown group of settings 'opt'"),
+            ({"learn": {"env": "payload:CartPole-v1"}}, "env belongs to the group env, not to learn"),
+            ({"env": {"env": {}}, "run": {"lr": 1}}, "lr belongs to the group optim, not to run"),
+            ({"optim": {"lr": -1}}, "lr -1: below the least value, 0"),
+            ({"optim": {"lr": "0.1"}}, "lr 0.1: is text"),
+            ({"optim": {"lr": True}}, "lr True: not a number"),
+            ({"optim": {"lr": None}}, "lr None: may not be empty"),
+            ({"optim": {"amsgrad": "True"}}, "amsgrad True: is text"),
+            ({"optim": {"amsgrad": 1}}, "amsgrad 1: not True or False"),
+            ({"run": {"workers": "abc"}}, "workers abc: is text"),
+            ({"run": {"workers": 1.5}}, "workers 1.5: not a whole number"),
+            ({"run": {"gpu_ids": ["0"]}}, "gpu_ids 0: is text"),
+            ({"env": {"env": ["CartPole-v1"]}}, "env CartPole-v1: not text"),
+            ({"env": {"env_kwargs": ["a=1"]}}, "env_kwargs a=1: is text"),
+            ({"dqn": {"hidden": [[1]]}}, "hidden [1]: not a whole number"),
+            ({"\x1b[2J": {}}, r"unknown group of settings '\x1b[2J'"),
+        ],
+    )
+    def test_f48_what_is_unknown_misplaced_or_mistyped_is_refused(self, data: Any, words: str) -> None:
+        with pytest.raises(CheckpointError) as caught:
             c.from_dict(data, "config.json")
+        assert str(caught.value).startswith("config.json: ")
+        assert words in str(caught.value)
+        assert str(caught.value).isprintable()
 
-    def test_a_bad_value_names_the_file(self) -> None:
-        with pytest.raises(UsageError, match=r"config\.json: lr -1: below the least value, 0"):
-            c.from_dict({"optim": {"lr": -1}}, "config.json")
+    def test_f48_a_message_stays_short(self) -> None:
+        with pytest.raises(CheckpointError) as caught:
+            c.from_dict({"run": {"x" * 10**6 + str(i): 1 for i in range(100)}}, "config.json")
+        assert len(str(caught.value)) < 1000
+
+    def test_settings_that_are_no_more_mean_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(c, "RETIRED", frozenset({"optim.gone"}))
+        assert c.from_dict({"optim": {"gone": 1}}, "config.json") == c.Config()
+        with pytest.raises(CheckpointError, match="unknown setting 'gone' in run"):
+            c.from_dict({"run": {"gone": 1}}, "config.json")
+        assert not {name.partition(".")[2] for name in c.RETIRED} & c.settings().keys()
+
+    @pytest.mark.parametrize("preset", presets().values(), ids=lambda preset: preset.name)
+    def test_presets_have_numbers_and_truths_as_such(self, preset: Any) -> None:
+        assert c.build_config((preset.name, preset.settings)).learn.algo == preset.settings["algo"]
 
 
 class TestSettings:
