@@ -108,7 +108,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _read_flags(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     """Parsed flags and, of these, the settings. Raises UsageError with all mistakes at once."""
-    from a3c.storage.run_directory import choose_config
+    from a3c.storage.find_run import choose_config
 
     options, unknown = parser.parse_known_args(argv)
     given = given_settings(options)
@@ -125,7 +125,7 @@ def _read_flags(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace
 def _settle(given: dict[str, Any]) -> Config:
     """The complete settings of a new or continued run; starts and creates nothing."""
     from a3c.envs import resolve_env
-    from a3c.storage.run_directory import choose_config
+    from a3c.storage.find_run import choose_config
 
     config = resolve_env(choose_config(RUNS_FOLDER, given))
     _check_devices(config)

@@ -132,7 +132,7 @@ class TestErrors:
             (["--env", "Pendulum-v1"], "Pendulum-v1"),
             (["--env", "../../x"], "--env ../../x"),
             (["--load"], "nothing to load"),
-            (["--load", "nowhere"], "nowhere does not exist"),
+            (["--load", "nowhere"], "--load nowhere: there is no such folder"),
             (["--gamma", "2"], "above the greatest value, 1"),
         ],
     )

@@ -23,6 +23,7 @@ from a3c.errors import A3CError, StorageError, UsageError
 from a3c.settings.config import RUNS_FOLDER
 from a3c.settings.flags import Parser
 from a3c.settings.values import parse_duration
+from a3c.storage.find_run import named_run, newest_run
 from a3c.storage.run_directory import STATUS, read_status
 from a3c.storage.run_lock import LOCK, Holder, lock_holder
 
@@ -70,17 +71,11 @@ def stop(argv: Sequence[str]) -> int:
 
 
 def find_run(name: str) -> Path:
-    """The run directory `name`, also without the folder it is in; for no name, the one whose status is
-    newest. Raises UsageError when there is none."""
-    if name:
-        for path in (Path(name), RUNS_FOLDER / name):
-            if (path / STATUS).is_file():
-                return path
-        raise UsageError(f"{name} is not a run directory: it has no {STATUS}")
-    newest = max(RUNS_FOLDER.glob(f"*/{STATUS}"), key=lambda path: path.stat().st_mtime, default=None)
-    if newest is None:
+    """The run of that name; for no name, the newest. Raises UsageError when there is none."""
+    run = named_run(name).path if name else newest_run(RUNS_FOLDER)
+    if run is None:
         raise UsageError(f"no run under {RUNS_FOLDER}/ here; name its directory, or start one with run.py")
-    return newest.parent
+    return run
 
 
 def checked_status(run_dir: Path) -> dict[str, Any]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from a3c.agents.base import Policy
 from a3c.agents.make import make_policy
 from a3c.envs import make_env, resolve_env
-from a3c.errors import A3CError, CheckpointError, UsageError
+from a3c.errors import CheckpointError, UsageError
 from a3c.settings.config import RUNS_FOLDER, Config, from_dict
 from a3c.storage.checkpoint import Checkpoint, check_compatible, read_checkpoint
-from a3c.storage.run_directory import CONFIG, load_config
+from a3c.storage.find_run import named_run, newest_run, path_of
+from a3c.storage.run_directory import CONFIG
 from a3c.storage.shelf import best_checkpoint, entries, newest_checkpoint
 from a3c.storage.tensor_files import pickle_hint
 from a3c.trained import hub
@@ -77,7 +77,8 @@ def find_trained(
         StorageError: it cannot be read.
     """
     if which in ("", BEST, NEWEST):
-        return _choose(_existing(run_dir, "--run-dir") if run_dir else _newest_run(root, env), which)
+        run = named_run(run_dir, "--run-dir", root).path if run_dir else _newest_run(root, env)
+        return _choose(run.resolve(), which)
     if run_dir:
         raise UsageError(f"{flag} {which} is a path, and --run-dir names a run; give only one of them")
     if which.startswith(hub.PREFIX):
@@ -85,7 +86,7 @@ def find_trained(
     if Path(which).is_file():
         kinds = "the folder of a run, a checkpoint or a package"
         raise CheckpointError(f"{flag} {which} is a file, not {kinds}{pickle_hint(Path(which))}")
-    path = _existing(which, flag)
+    path = _existing(which, flag, root)
     if is_package(path):
         return Trained(path, read_package(folder(path), str(path)), PACKAGE)
     if _is_run(path):
@@ -93,11 +94,12 @@ def find_trained(
     return Trained(path, read_checkpoint(path), "named")
 
 
-def _existing(text: str, flag: str) -> Path:
-    path = Path(text).expanduser()
-    if not path.is_dir():
-        raise UsageError(f"{flag} {text}: there is no such folder")
-    return path.resolve()
+def _existing(text: str, flag: str, root: Path) -> Path:
+    path = path_of(text, flag)
+    for place in (path, root / path):
+        if place.is_dir():
+            return place.resolve()
+    raise UsageError(f"{flag} {text}: there is no such folder")
 
 
 def _is_run(path: Path) -> bool:
@@ -125,19 +127,13 @@ def _best(run: Path, needed: bool) -> tuple[Path, Checkpoint] | None:
 
 
 def _newest_run(root: Path, env: str) -> Path:
-    """The run whose last checkpoint is the youngest."""
-    runs = []
-    for path in root.glob(f"*/{CONFIG}"):
-        with suppress(A3CError, OSError):  # a damaged run must not hide the others
-            saved = [entry.path for kind in ("ckpt", "best") for entry in entries(path.parent, kind)]
-            if saved and env in ("", load_config(path.parent).env.env):
-                runs.append((max(folder.stat().st_mtime for folder in saved), path.parent))
-    if not runs:
+    run = newest_run(root, env, saved=True)
+    if run is None:
         wanted = f"of {env} " if env else ""
         raise UsageError(
             f"no trained run {wanted}under {root}/; train one with run.py, or name one with --checkpoint PATH"
         )
-    return max(runs)[1].resolve()
+    return run
 
 
 # ---------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from a3c.processes.spawning import ensure_open_files
 from a3c.processes.supervisor import EVALUATOR, WORKER, ChildState, Limits
 from a3c.settings.config import RUNS_FOLDER, Config, usable_cores
 from a3c.settings.groups import RunConfig
-from a3c.storage.run_directory import open_run
+from a3c.storage.open_run import open_run
 from a3c.storage.saving import Progress
 from a3c.storage.shelf import entries
 from a3c.stores.scoreboard import STOP_ALL, STOP_AND_SCORE, STOP_WORKERS

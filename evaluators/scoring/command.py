@@ -54,9 +54,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="best, newest, the path of a run, a checkpoint or a package, or hub:USER/NAME for one on the "
         "Hugging Face Hub [default: best, else newest]",
     )  # fmt: skip
-    add(
-        "--run-dir", metavar="DIR", default="", help="the run [default: the one with the youngest checkpoint]"
-    )
+    add("--run-dir", metavar="DIR", default="", help="the run [default: the newest]")
     add(
         "--num-episodes", "--num-episode", metavar="N", type=whole_number(1, MAX_EPISODES),
         help=f"games [default {NUM_EPISODES}; {NUM_SHOWN} with --render or --video]",

@@ -44,7 +44,7 @@ def test_f24_no_link_is_followed(tmp_path):
 
 
 def test_a_run_that_does_not_go_on_is_not_asked(tmp_path):
-    (tmp_path / "status.json").write_text("{}")
+    (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UsageError, match="is not running"):
         restart_worker([str(tmp_path), "0"])
     assert not list(tmp_path.glob("restart.*"))

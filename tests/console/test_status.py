@@ -65,6 +65,7 @@ def start_run(runs: Path) -> Iterator[StartRun]:
 
     def start(name: str, manners: str = "polite") -> subprocess.Popen[str]:
         (runs / name).mkdir()
+        (runs / name / "config.json").write_text("{}")
         process = subprocess.Popen(
             [sys.executable, "-c", RUN, str(runs / name), manners],
             stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -82,6 +83,7 @@ def start_run(runs: Path) -> Iterator[StartRun]:
 
 def write_status(folder: Path, **status: Any) -> None:
     folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text("{}")
     (folder / "status.json").write_text(json.dumps(status))
 
 
@@ -89,7 +91,8 @@ class TestStatus:
     def test_shows_the_newest_run(self, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for age, name in enumerate(["new", "old"]):
             write_status(runs / name, state="finished", env=name)
-            os.utime(runs / name / "status.json", (1e9 - age, 1e9 - age))
+            for file in ("config.json", "status.json"):
+                os.utime(runs / name / file, (1e9 - age, 1e9 - age))
         assert main(["status"]) == 0
         assert "new" in capsys.readouterr().out
         for name in (str(runs / "old"), "old"):
@@ -117,11 +120,11 @@ class TestStatus:
     @pytest.mark.parametrize("argv", [["status"], ["stop"], ["status", "nowhere"], ["stop", "nowhere"]])
     def test_no_such_run(self, runs: Path, argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         assert main(argv) == 2
-        assert capsys.readouterr().err.startswith("error: no")
+        assert capsys.readouterr().err.startswith(("error: no run under", "error: nowhere: there is no such"))
 
     @pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
     def test_a_damaged_status(self, runs: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
-        (runs / "a").mkdir()
+        write_status(runs / "a")
         (runs / "a" / "status.json").write_text(text)
         assert main(["status"]) == 6
         assert "missing or damaged" in capsys.readouterr().err

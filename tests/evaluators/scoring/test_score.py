@@ -11,6 +11,7 @@ import cv2
 import pytest
 
 from a3c.cli import main
+from a3c.errors import CheckpointError
 from a3c.storage.records import write_json
 from a3c.storage.run_directory import CONFIG
 from a3c.storage.saving import Progress
@@ -88,13 +89,20 @@ def test_a_checkpoint_can_be_named_in_many_ways(cartpole):
     assert found(env="CartPole-v1") == best
 
 
-def test_of_several_runs_the_youngest_checkpoint_counts(cartpole):
+def test_a_run_without_the_checkpoint_that_is_asked_for(here):
+    path = make_run(here / "young")
+    for which, words in (("", "has no checkpoint yet"), ("best", "has no best checkpoint yet")):
+        with pytest.raises(CheckpointError, match=words):
+            find_trained(which, str(path))
+
+
+def test_of_several_runs_the_newest_with_a_checkpoint_counts(cartpole):
     root = cartpole.parent
     make_run(root / "empty")
     (root / "broken").mkdir()
     (root / "broken" / CONFIG).write_text("{")
     other = make_run(root / "Acrobot-v1-a3c", ("ckpt", 10), env="Acrobot-v1")
-    os.utime(cartpole / "ckpt-000000900", (time.time() + 60,) * 2)
+    os.utime(cartpole / CONFIG, (time.time() + 60,) * 2)
     assert find_trained(root=root).run_dir == cartpole.resolve()
     assert find_trained(env="Acrobot-v1", root=root).run_dir == other.resolve()
 
@@ -106,8 +114,7 @@ def test_of_several_runs_the_youngest_checkpoint_counts(cartpole):
         (["--env", "Pong-v4"], 2, "no trained run of Pong-v4 under checkpoints/"),
         (["--checkpoint", "nowhere"], 2, "--checkpoint nowhere: there is no such folder"),
         (["--run-dir", "nowhere"], 2, "--run-dir nowhere: there is no such folder"),
-        (["--run-dir", "."], 4, "has no checkpoint yet"),
-        (["--checkpoint", "best", "--run-dir", "."], 4, "has no best checkpoint yet"),
+        (["--run-dir", "."], 2, "--run-dir . is neither a run directory"),
         (["--checkpoint", "."], 4, "cannot read MANIFEST.json"),
         (["--gpu-id", "999"], 2, "--gpu-id 999: "),
         (["--video", "a.avi"], 2, "must end in .mp4 or .gif"),
