@@ -9,8 +9,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from a3c.errors import EXIT_OK, UsageError
-from a3c.settings.flags import Parser, flag_value, whole_number
+from a3c.errors import EXIT_OK
+from a3c.settings.flags import Parser, flag_value, output_file, whole_number
 from a3c.settings.values import parse_number
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
     options = _parse(argv)
 
     from evaluators.curves.drawing import draw
-    from evaluators.curves.points import read_curves, write_csv
+    from evaluators.curves.points import read_curves, write_points
     from evaluators.curves.references import Reference, references
 
     runs = [read_curves(path) for path in options.runs]
@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     for mark in known:
         print(f"  {mark.name}: {mark.score:g}")
     if options.csv:
-        write_csv(options.csv, runs)
+        write_points(options.csv, runs)
         print(f"{options.csv}: {sum(len(run.points) for run in runs)} points")
     return EXIT_OK
 
@@ -51,10 +51,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="steps, frames, episodes or time [default steps]",
     )  # fmt: skip
     add(
-        "--out", metavar="FILE", type=Path, default=Path("curve.png"),
+        "--out", metavar="FILE", type=output_file(*FORMATS), default="curve.png",
         help=f"the picture: {', '.join(FORMATS)} [default curve.png]",
     )  # fmt: skip
-    add("--csv", metavar="FILE", type=Path, help="write the points to this file")
+    add("--csv", metavar="FILE", type=output_file(), help="write the points to this file")
     add(
         "--random", metavar="SCORE", type=flag_value(parse_number),
         help="score of the random agent, drawn as a line [default: where it is known]",
@@ -63,10 +63,4 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--smooth", metavar="N", type=whole_number(1, 10_000), default=10,
         help="points in the moving average of training [default 10]",
     )  # fmt: skip
-    options = parser.parse(argv)
-    if options.out.suffix.lower() not in FORMATS:
-        raise UsageError(f"--out {options.out}: the name must end in {', '.join(FORMATS)}")
-    for flag, path in (("--out", options.out), ("--csv", options.csv)):
-        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-            raise UsageError(f"{flag} {path}: name a file in a folder that exists")
-    return options
+    return parser.parse(argv)

@@ -103,7 +103,7 @@ def _draw_evaluations(
         x, mean, low, high = several
     if len(x):
         marker = "o" if len(x) <= 60 else "."
-        told = telling(low, high)
+        told = informative(low, high)
         words = f"{name}: evaluation{', lowest to highest' * told}"
         bars = (np.maximum(mean - low, 0), np.maximum(high - mean, 0)) if told else None
         axes.errorbar(
@@ -112,7 +112,7 @@ def _draw_evaluations(
         )  # fmt: skip
 
 
-def telling(low: np.ndarray, high: np.ndarray) -> bool:
+def informative(low: np.ndarray, high: np.ndarray) -> bool:
     """Whether bars say anything: not where games are won or lost, and all reach from the one to the other."""
     usual = np.median(low), np.median(high)
     alike = np.mean((low == usual[0]) & (high == usual[1]))

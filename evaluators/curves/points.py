@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
+import json
+import logging
+import math
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,28 +15,35 @@ import numpy as np
 
 from a3c.errors import UsageError
 from a3c.settings.config import Config
-from a3c.storage.atomic import replace_file, storage_errors
-from a3c.storage.records import read_json_lines
+from a3c.storage.atomic import regular_size, storage_errors
+from a3c.storage.records import write_csv
 from a3c.storage.run_directory import CONFIG, METRICS, load_config
 
 TRAIN, EVALUATION = "train", "evaluation"
 AXES = ("steps", "frames", "episodes", "time")
 
+MOST_ROWS = 50_000
+"""Rows of a kind that are kept: where a run has more, every second, fourth, ... of them. A day has 8,640."""
+
 _OWN_TO_A_RUN = {"seed", "run_dir", "load", "init_from"}
 """Settings in which the seeds of one curve may differ."""
 
 _GRID = 300  # points of an average over runs
+_LONGEST_LINE = 2**20  # bytes; longer ones are read in pieces, and those are no rows
+_LARGEST_FILE = 2**40
+
+_log = logging.getLogger(__name__)
 
 
-class Point(NamedTuple):
+class CurvePoint(NamedTuple):
     """One point of a curve."""
 
     kind: str  # TRAIN or EVALUATION
-    env_steps: int
-    frames: int
+    env_steps: float
+    frames: float
     episodes: float  # finished in training so far
     wall_s: float  # over all resumes
-    score: float  # mean
+    score: float  # mean; NaN in a row on training in which no episode was finished
     low: float  # lowest and highest score of an evaluation; of training, the mean again
     high: float
     games: float  # behind the mean
@@ -46,21 +55,18 @@ class Curves:
 
     path: Path
     config: Config
-    points: list[Point]
+    points: list[CurvePoint]  # of training, then of evaluations
 
     def xy(self, kind: str, axis: str) -> tuple[np.ndarray, np.ndarray]:
         """[n] places on the axis and [n, 4] score, low, high and games."""
         points = [point for point in self.points if point.kind == kind]
-        x = [getattr(point, _FIELDS[axis]) for point in points]
+        x = [point[1 + AXES.index(axis)] for point in points]
         return np.array(x, float), np.array([point[5:] for point in points], float).reshape(-1, 4)
 
     def setting(self) -> str:
         """The same for runs that differ only in their seeds."""
         flat = {k: v for group in self.config.to_dict().values() for k, v in group.items()}
         return repr(sorted((k, v) for k, v in flat.items() if k not in _OWN_TO_A_RUN))
-
-
-_FIELDS = {"steps": "env_steps", "frames": "frames", "episodes": "episodes", "time": "wall_s"}
 
 
 def read_curves(path: Path) -> Curves:
@@ -70,54 +76,89 @@ def read_curves(path: Path) -> Curves:
         raise UsageError(f"{path} is no run: it has no {CONFIG}")
     if not (path / METRICS).is_file():
         raise UsageError(f"{path} has no points yet: no {METRICS}")
+    config = load_config(path)
     with storage_errors(f"read {path / METRICS}"):
-        rows = surviving(list(read_json_lines(path / METRICS)))
-    points = _points(rows)
+        points = _with_episodes(*surviving(path / METRICS))
     if not points:
         raise UsageError(f"{path} has no points yet: nothing was played to its end")
-    return Curves(path, load_config(path), points)
+    return Curves(path, config, points)
 
 
-def surviving(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that count. Where the steps of training fall back, the run was resumed from an earlier
-    checkpoint, and what was seen beyond it was lost."""
-    kept: list[dict[str, Any]] = []
-    reached = -1.0
-    for row in rows:
-        steps = row.get("env_steps")
-        if not isinstance(steps, int | float):
+def surviving(path: Path) -> tuple[list[CurvePoint], list[CurvePoint]]:
+    """The rows on training and on evaluations that count. Where the steps of training fall back, the run was
+    resumed from an earlier checkpoint, and what was seen beyond it was lost. Raises OSError."""
+    train, evaluations = kept = list[CurvePoint](), list[CurvePoint]()
+    seen, every, damaged = [0, 0], 1, 0
+    for line in _lines(path):
+        which = b'"train"' in line[:32]
+        seen[which] += 1
+        if seen[which] % every:
             continue
-        if row.get("kind") == TRAIN:
-            if steps < reached:
-                kept = [earlier for earlier in kept if earlier["env_steps"] < steps]
-            reached = steps
-        kept.append(row)
+        try:
+            point = _point(json.loads(line))
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+            damaged += 1
+            continue
+        if point is None:
+            continue
+        if point.kind == TRAIN and train and point.env_steps < train[-1].env_steps:
+            for points in kept:
+                while points and points[-1].env_steps >= point.env_steps:
+                    points.pop()
+        kept[point.kind == EVALUATION].append(point)
+        if max(map(len, kept)) > MOST_ROWS:
+            every *= 2
+            del train[::2], evaluations[::2]
+    if damaged:
+        _log.warning("%s: %d rows cannot be read and are left out", path, damaged)
     return kept
 
 
-def _points(rows: Sequence[dict[str, Any]]) -> list[Point]:
-    train = [row for row in rows if row.get("kind") == TRAIN]
-    steps, episodes = ([float(row.get(name) or 0) for row in train] for name in ("env_steps", "episodes"))
+def _lines(path: Path) -> Iterator[bytes]:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(fd, "rb") as file:
+        regular_size(fd, _LARGEST_FILE)
+        while line := file.readline(_LONGEST_LINE):
+            yield line
+
+
+def _point(row: dict[str, Any]) -> CurvePoint | None:
+    """What a row shows; None when that is no point of a curve. Raises TypeError or AttributeError for a
+    damaged one."""
+    kind = row.get("kind")
+    if kind not in (TRAIN, EVALUATION) or (kind == EVALUATION and row.get("mean") is None):
+        return None
+    steps, score = (
+        _number(row, "env_steps"),
+        _number(row, "mean_return" if kind == TRAIN else "mean", math.nan),
+    )
+    frames, episodes, wall_s = (_number(row, name, 0.0) for name in ("frames", "episodes", "wall_s"))
+    low, high = (_number(row, name, score) for name in ("min", "max"))
+    return CurvePoint(kind, steps, frames, episodes, wall_s, score, low, high, _number(row, "n", 1.0))
+
+
+def _number(row: dict[str, Any], name: str, default: float | None = None) -> float:
+    value = row.get(name)
+    if value is None and default is not None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError(f"{name} is no number")
+    return float(value)
+
+
+def _with_episodes(train: list[CurvePoint], evaluations: list[CurvePoint]) -> list[CurvePoint]:
+    """The points, each with the episodes of training until then, and with how many are behind it."""
     points, before = [], 0.0
-    for row in rows:
-        at = float(np.interp(row["env_steps"], steps, episodes)) if train else 0.0
-        place = (row["env_steps"], row.get("frames") or 0, at, row.get("wall_s") or 0.0)
-        if row.get("kind") == TRAIN:
-            score, games = row.get("mean_return"), max(at - before, 1.0)
-            if score is not None:
-                points.append(Point(TRAIN, *place, score, score, score, games))
-                before = at
-        elif row.get("kind") == EVALUATION and row.get("mean") is not None and _on_the_clock(row):
-            score = row["mean"]
-            bounds = row.get("min"), row.get("max")
-            low, high = (score if bound is None else bound for bound in bounds)
-            points.append(Point(EVALUATION, *place, score, low, high, row.get("n") or 1))
-    return points
-
-
-def _on_the_clock(row: dict[str, Any]) -> bool:
-    """A second look at a good score is no point of the curve: only good ones get one."""
-    return row.get("purpose") != "recheck"
+    for point in train:
+        if not math.isnan(point.score):
+            points.append(point._replace(games=max(point.episodes - before, 1.0)))
+            before = point.episodes
+    if train:
+        at = np.interp(
+            [p.env_steps for p in evaluations], [p.env_steps for p in train], [p.episodes for p in train]
+        )
+        evaluations = [p._replace(episodes=e) for p, e in zip(evaluations, at.tolist(), strict=True)]
+    return points + evaluations
 
 
 def moving_average(values: np.ndarray, weights: np.ndarray, window: int) -> np.ndarray:
@@ -151,11 +192,8 @@ def band(series: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band | None:
     return Band(grid, values.mean(0), values.min(0), values.max(0))
 
 
-def write_csv(path: Path, runs: Sequence[Curves]) -> None:
-    """Every point of every run. Raises StorageError."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["run", *Point._fields])
-    writer.writerows([run.path.name, *point] for run in runs for point in run.points)
+def write_points(path: Path, runs: Sequence[Curves]) -> None:
+    """Every point of every run, as CSV. Raises StorageError."""
+    rows = ([run.path.name, *point] for run in runs for point in run.points)
     with storage_errors(f"write {path}"):
-        replace_file(path, text.getvalue().encode(), durable=False)
+        write_csv(path, ["run", *CurvePoint._fields], rows)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import NamedTuple
 
-import gymnasium
 import numpy as np
 
+from a3c.envs.gym_env import make_gymnasium
 from a3c.envs.levels import LEVELS_ID
 from a3c.envs.registry import RENAMED
 from a3c.errors import UsageError
@@ -42,6 +43,8 @@ _NAMES = ("random", "human", "A3C-LSTM paper")
 _BEST = {"Pong": 21.0, "Breakout": 864.0, "CartPole-v0": 200.0, "CartPole-v1": 500.0}
 """The highest score the rules allow."""
 
+_LONGEST_KWARGS = 2000  # characters
+
 _SOLVED = {"LunarLander-v2": 200.0, "LunarLander-v3": 200.0}
 """Where the makers of an environment call it solved."""
 
@@ -60,13 +63,14 @@ def references(config: EnvConfig) -> list[Reference]:
 
 def _computed(config: EnvConfig) -> list[Reference]:
     """Exactly, where an environment publishes its dynamics."""
+    if ":" in config.env or len(repr(config.env_kwargs)) > _LONGEST_KWARGS:
+        return []  # it would import a module, or be as large as whoever wrote the run's files likes
     if config.env == LEVELS_ID and "board" not in config.env_kwargs:
         return []  # every episode has other dynamics
     try:
         name = RENAMED.get(config.env, config.env)
-        env = gymnasium.make(name, max_episode_steps=config.max_episode_steps, **config.env_kwargs)
-        model = transition_model(env)
-    except (gymnasium.error.Error, ImportError, TypeError, ValueError, UsageError):
+        model = transition_model(make_gymnasium(replace(config, env=name)))
+    except UsageError:
         return []  # no table, or no such environment here
     states, actions = model.rewards.shape
     chance = policy_value(model, np.full((states, actions), 1 / actions)) if model.horizon else None

@@ -28,14 +28,14 @@ def main(argv: Sequence[str]) -> int:
     options = _parse(argv)
     start = time.monotonic()
 
-    from evaluators.levels.ranking import rank, table, write_csv, write_picture
+    from evaluators.levels.ranking import rank, table, write_picture, write_table
 
     levels = _levels(options)
     agent, policy = ("the random agent", None) if options.random else _trained(options.run)
     ranked = rank(levels, policy, options.plays, options.seed)
     print(f"{agent}: {len(levels)} levels, {options.plays} plays of each, seed {options.seed}")
     print(table(ranked))
-    write_csv(options.out.with_suffix(".csv"), ranked)
+    write_table(options.out.with_suffix(".csv"), ranked)
     write_picture(options.out.with_suffix(".png"), ranked, agent)
     print("difficulty is 1 - the agent's share of wins; optimum is the highest share anybody can reach")
     print(f"written to {options.out}.csv and {options.out}.png, after {time.monotonic() - start:.1f} s")

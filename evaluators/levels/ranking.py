@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +22,8 @@ from a3c.envs.levels import (
     random_level,
     veer,
 )
-from a3c.storage.atomic import replace_file, storage_errors
+from a3c.storage.atomic import storage_errors
+from a3c.storage.records import write_csv
 from evaluators.games.exact import Model, optimal_value, policy_value, transition_model
 
 RANDOM_PLAY = np.full((CELLS, ACTIONS), 1 / ACTIONS)
@@ -130,20 +129,18 @@ def table(ranked: Sequence[Ranked]) -> str:
     return "\n".join(lines)
 
 
-def write_csv(path: Path, ranked: Sequence[Ranked]) -> None:
+def write_table(path: Path, ranked: Sequence[Ranked]) -> None:
     """The ranking as CSV. Raises StorageError."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = "rank level difficulty p_mistake holes agent agent_exact optimal random board"
-    writer.writerow(names.split())
+    columns = "rank level difficulty p_mistake holes agent agent_exact optimal random board"
+    rows = []
     for place, r in enumerate(ranked, 1):
-        rates = (r.wins, r.exact_wins, r.optimal_wins, r.random_wins)
-        rounded = [round(rate, 6) for rate in rates]
+        rates = [round(rate, 6) for rate in (r.wins, r.exact_wins, r.optimal_wins, r.random_wins)]
         level = r.level
-        row = [place, r.number, round(r.difficulty, 6), level.p_mistake, level.holes, *rounded, level.text]
-        writer.writerow(row)
+        rows.append(
+            [place, r.number, round(r.difficulty, 6), level.p_mistake, level.holes, *rates, level.text]
+        )
     with storage_errors(f"write {path}"):
-        replace_file(path, text.getvalue().encode(), durable=False)
+        write_csv(path, columns.split(), rows)
 
 
 def write_picture(path: Path, ranked: Sequence[Ranked], agent: str) -> None:

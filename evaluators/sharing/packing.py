@@ -19,7 +19,7 @@ from a3c.storage.run_directory import METRICS as RUN_METRICS
 from a3c.storage.tensor_files import encode_tensors
 from a3c.trained import package_format as names
 from a3c.trained.find import Rebuilt, Trained, rebuild
-from evaluators.curves.points import read_curves, write_csv
+from evaluators.curves.points import read_curves, write_points
 from evaluators.games.episodes import Games, finish, play
 from evaluators.games.progress import with_progress
 from evaluators.scoring.results import results_of
@@ -103,7 +103,7 @@ def _curve(trained: Trained, path: Path) -> dict[str, bytes]:
     if not (trained.run_dir / RUN_METRICS).is_file():
         return {}
     try:
-        write_csv(path, [read_curves(trained.run_dir)])
+        write_points(path, [read_curves(trained.run_dir)])
     except UsageError:
         return {}  # it was stopped before its first point
     return {names.METRICS: path.read_bytes()}

@@ -23,7 +23,7 @@ from a3c.settings.flags import Parser, add_settings, given_settings
 from a3c.storage.atomic import storage_errors
 from a3c.storage.run_lock import RunLock
 from evaluators.tuning.spaces import Range, Space
-from evaluators.tuning.study_picture import Point, draw_study
+from evaluators.tuning.study_picture import TrialPoint, draw_study
 from evaluators.tuning.trial import RUN, Trial, TrialFailed
 
 JOURNAL, PICTURE = "study.journal", "study.png"
@@ -225,7 +225,7 @@ def _conclude(job: Search) -> None:
         print("no trial has ended yet")
         return
     logarithmic = [r.name for r in job.space.ranges if r.log]
-    draw_study([Point(t.number, t.value, t.params) for t in trials], logarithmic, job.folder / PICTURE)
+    draw_study([TrialPoint(t.number, t.value, t.params) for t in trials], logarithmic, job.folder / PICTURE)
     best = job.study.best_trial
     print(f"best: trial {best.number} with {best.value:g}: {_in_words(best.params)}")
     print(f"  its agents: {job.folder / f'trial-{best.number:03d}'}; picture: {job.folder / PICTURE}")

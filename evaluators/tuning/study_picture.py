@@ -17,7 +17,7 @@ _LABEL, _TICK = 16, 13  # points
 _DOT, _BEST = "#1f6fb4", "#d95f02"
 
 
-class Point(NamedTuple):
+class TrialPoint(NamedTuple):
     """One trial; value None where it gave no score."""
 
     number: int
@@ -25,7 +25,7 @@ class Point(NamedTuple):
     parameters: dict[str, Any]
 
 
-def draw_study(trials: Sequence[Point], logarithmic: Sequence[str], path: Path) -> None:
+def draw_study(trials: Sequence[TrialPoint], logarithmic: Sequence[str], path: Path) -> None:
     """Writes the picture. Raises StorageError.
 
     Args:

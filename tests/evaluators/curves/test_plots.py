@@ -14,7 +14,7 @@ from a3c.settings.config import Config
 from a3c.settings.groups import EnvConfig
 from a3c.storage.records import write_json
 from a3c.storage.run_directory import CONFIG, METRICS
-from evaluators.curves.drawing import telling
+from evaluators.curves.drawing import informative
 from evaluators.curves.points import EVALUATION, TRAIN, band, moving_average, read_curves, surviving
 from evaluators.curves.references import references
 
@@ -24,10 +24,10 @@ def train(steps, score):
     return {"kind": TRAIN, **place, "mean_return": score, "episodes": steps / 10}
 
 
-def evaluation(steps, *scores, purpose="evaluation"):
-    place = {"env_steps": steps, "frames": 4 * steps, "wall_s": steps / 100, "purpose": purpose}
+def evaluation(steps, *scores, kind=EVALUATION):
+    place = {"env_steps": steps, "frames": 4 * steps, "wall_s": steps / 100}
     row = {"n": len(scores), "mean": np.mean(scores), "min": min(scores), "max": max(scores)}
-    return {"kind": EVALUATION, **place, **row}
+    return {"kind": kind, **place, **row}
 
 
 def make_run(path, rows, **settings):
@@ -49,16 +49,55 @@ def learning(seed, top=500.0, count=80):
     return rows
 
 
-def test_points_lost_in_a_crash_are_forgotten():
+def steps_of(tmp_path, rows):
+    """The places of the rows that count, on training and on evaluations."""
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return [[point.env_steps for point in points] for points in surviving(path)]
+
+
+def test_points_lost_in_a_crash_are_forgotten(tmp_path):
     rows = [train(100, 1.0), evaluation(90, 1.0), train(200, 2.0), evaluation(190, 2.0), train(300, 3.0)]
     again = [train(150, 9.0), train(250, 9.5)]
-    assert surviving([*rows, *again]) == [rows[0], rows[1], *again]
-    assert surviving(rows) == rows  # an evaluation is told after it began: that is no fall-back
-    assert surviving([{"kind": TRAIN}, *rows[:1]]) == rows[:1]
+    assert steps_of(tmp_path, [*rows, *again]) == [[100, 150, 250], [90]]
+    # An evaluation is told after it began: that is no fall-back.
+    assert steps_of(tmp_path, rows) == [[100, 200, 300], [90, 190]]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"env_steps": None}, {"env_steps": "9"}, {"env_steps": [9]}, {"env_steps": True}, {"frames": "x"},
+        {"mean_return": "abc"}, {"mean_return": {}}, {"wall_s": float("inf")}, {"episodes": float("nan")},
+        {"env_steps": 10**400},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_rows_that_cannot_be_read_are_left_out_and_counted(damage, tmp_path, caplog):
+    bad = {**train(150, 9.0), **damage}
+    assert steps_of(tmp_path, [train(100, 1.0), bad, "[1]", '{"kind": "train"', train(200, 2.0)]) == [
+        [100, 200],
+        [],
+    ]
+    assert caplog.text.count("3 rows cannot be read and are left out") == 1
+
+
+def test_a_large_file_is_read_in_bounded_time_and_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("evaluators.curves.points.MOST_ROWS", 100)
+    rows = [row for i in range(1, 2001) for row in (train(i, 1.0), evaluation(i, 1.0))]
+    training, evaluations = steps_of(tmp_path, rows)
+    for steps in (training, evaluations):
+        assert 50 <= len(steps) <= 100
+        assert set(np.diff(steps)) == {32}
+        assert steps[-1] > 1950
+    parsed = []
+    monkeypatch.setattr("evaluators.curves.points.json.loads", lambda line: parsed.append(line) or {})
+    steps_of(tmp_path, ["x" * 3_000_000])
+    assert max(map(len, parsed)) == 2**20
 
 
 def test_a_run_s_points_have_places_on_every_axis(tmp_path):
-    recheck = evaluation(150, 0.0, purpose="recheck")
+    recheck = evaluation(150, 0.0, kind="recheck")
     rows = [train(100, 1.0), train(200, None), evaluation(150, 4.0, 6.0), recheck]
     run = read_curves(make_run(tmp_path / "run", rows))
     assert [point.kind for point in run.points] == [TRAIN, EVALUATION]
@@ -122,11 +161,11 @@ def test_pictures_of_one_run(axis, name, tmp_path, capsys):
 
 def test_bars_that_are_all_alike_are_left_out():
     lost, won = np.zeros(20), np.ones(20)
-    assert not telling(lost, won)
+    assert not informative(lost, won)
     won[:3] = 0  # at first nothing was won
-    assert not telling(lost, won)
-    assert telling(np.arange(20.0), np.arange(20.0) + 5)
-    assert telling(lost[:2], won[:2])
+    assert not informative(lost, won)
+    assert informative(np.arange(20.0), np.arange(20.0) + 5)
+    assert informative(lost[:2], won[:2])
 
 
 def test_seeds_become_a_band_and_algorithms_are_compared(tmp_path, capsys):
