@@ -104,7 +104,6 @@ class Rollout:
     firsts: np.ndarray  # [T+1, B] bool; the recurrent state is reset there
     initial_state: State  # [B, ...], before the first observation
     final_state: State  # [B, ...], before the last observation (the bootstrap value's)
-    extras: list[dict[str, torch.Tensor]] = field(default_factory=list)  # T times what `act` gave, [B] each
     episodes: list[EpisodeStats] = field(default_factory=list)  # finished inside this rollout
     frames: int = 0  # emulator frames used by this rollout
 
@@ -123,7 +122,6 @@ class ActorOutput(NamedTuple):
 
     action: np.ndarray  # [B] int64
     state: State  # after the observation
-    extras: dict[str, torch.Tensor]  # [B] each, e.g. the behaviour policy's log-probability
 
 
 @dataclass(frozen=True)

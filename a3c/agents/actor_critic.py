@@ -117,7 +117,7 @@ class ActorCriticPolicy:
     @torch.no_grad()
     def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
         output = self.forward(observation, first, state)
-        return ActorOutput(self.choose(output.logits).cpu().numpy(), output.state, {})
+        return ActorOutput(self.choose(output.logits).cpu().numpy(), output.state)
 
 
 class PolicyAgent:
@@ -212,7 +212,7 @@ class ActorCriticAgent(PolicyAgent):
         self._seen.append(image if self.recompute else features)
         with torch.no_grad():
             output = self.policy.decide(features, first, state)
-        return ActorOutput(self.policy.choose(output.logits).cpu().numpy(), output.state, {})
+        return ActorOutput(self.policy.choose(output.logits).cpu().numpy(), output.state)
 
     def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
         again = [partial(self.gradients_again, rollout)] * (self.epochs - 1)

@@ -68,7 +68,7 @@ class DqnPolicy:
         if not random.all():
             best = self.values(observation).argmax(-1).cpu().numpy()
             actions = np.where(random, actions, best)
-        return ActorOutput(actions, (), {})
+        return ActorOutput(actions, ())
 
 
 class DqnAgent:

@@ -80,7 +80,7 @@ class PpoAgent(PolicyAgent):
         action = self.policy.choose(output.logits)
         log_probs, _ = judge(output.logits, action)
         self._trace.append((log_probs, output.value))
-        return ActorOutput(action.cpu().numpy(), output.state, {})
+        return ActorOutput(action.cpu().numpy(), output.state)
 
     def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
         samples = self.samples(rollout)

@@ -59,7 +59,7 @@ class QTablePolicy:
         noise = self.rng.random((q.shape[0], q.shape[1] + 1))
         candidates = q == q.max(axis=1, keepdims=True)
         candidates |= noise[:, -1:] < self.epsilon
-        return ActorOutput(np.where(candidates, noise[:, :-1], -1.0).argmax(axis=1), (), {})
+        return ActorOutput(np.where(candidates, noise[:, :-1], -1.0).argmax(axis=1), ())
 
 
 class QTableAgent:

@@ -37,7 +37,7 @@ class RandomAgent:
         """Nothing to do."""
 
     def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
-        return ActorOutput(self._rng.integers(self._num_actions, size=len(first)), (), {})
+        return ActorOutput(self._rng.integers(self._num_actions, size=len(first)), ())
 
     def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
         return ()

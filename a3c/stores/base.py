@@ -44,10 +44,6 @@ class ParameterStore(Protocol):
         others write."""
         ...
 
-    def restore(self, snapshot: dict[str, dict[str, torch.Tensor]]) -> None:
-        """Takes a snapshot back. Raises ValueError when names or shapes differ."""
-        ...
-
     def close(self) -> None:
         """Frees what the backend holds."""
         ...

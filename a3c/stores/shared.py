@@ -216,9 +216,6 @@ class SharedStore:
     def snapshot(self) -> Snapshot:
         return self._memory.snapshot()
 
-    def restore(self, snapshot: Snapshot) -> None:
-        self._memory.restore(snapshot)
-
     def close(self) -> None:
         if self._lock is not None:
             os.close(self._lock)

@@ -39,7 +39,7 @@ def collect(
     frames = envs.frames
     while True:
         state = tuple(s.detach() for s in state)
-        initial_state, extras = state, []
+        initial_state = state
         observations[0], firsts[0] = step.observation, step.first
         for t in range(length):
             if stopped():
@@ -50,13 +50,12 @@ def collect(
                 step = envs.step(output.action)
             refuse_nonfinite(step, envs.spec.env_id)
             state = output.state
-            extras.append(output.extras)
             actions[t], rewards[t], discounts[t] = output.action, step.reward, step.discount
             observations[t + 1], firsts[t + 1] = step.observation, step.first
         if reward_clip:
             np.clip(rewards, -reward_clip, reward_clip, out=rewards)
         yield Rollout(
-            observations, actions, rewards, discounts, firsts, initial_state, state, extras,
+            observations, actions, rewards, discounts, firsts, initial_state, state,
             envs.pop_episodes(), envs.frames - frames,
         )  # fmt: skip
         frames = envs.frames

@@ -79,7 +79,7 @@ class CountingPolicy:
         steps = torch.where(torch.from_numpy(first).unsqueeze(1), torch.zeros_like(state[0]), state[0])
         np.testing.assert_array_equal(steps[:, 0].numpy(), observation[:, 1])
         self.batches.append(observation[:, 0].astype(int).tolist())
-        return ActorOutput(np.zeros(len(observation), np.int64), (steps + 1,), {})
+        return ActorOutput(np.zeros(len(observation), np.int64), (steps + 1,))
 
 
 class Idle:
@@ -94,7 +94,7 @@ class Idle:
         return ()
 
     def act(self, observation, first, state) -> ActorOutput:
-        return ActorOutput(np.zeros(len(first), np.int64), (), {})
+        return ActorOutput(np.zeros(len(first), np.int64), ())
 
 
 class Told:

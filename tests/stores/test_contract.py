@@ -118,12 +118,12 @@ def test_snapshot_and_restore(make_store):
     }
     store.push(ones(), 1)
     assert not torch.equal(store.snapshot()["model"]["bias"], snapshot["model"]["bias"])
-    store.restore(snapshot)
+    store._memory.restore(snapshot)
     after = store.snapshot()
     for part in ("model", "optimizer"):
         assert all(torch.equal(after[part][name], t) for name, t in snapshot[part].items())
     with pytest.raises(ValueError, match="weight is missing"):
-        store.restore({**snapshot, "model": {"bias": torch.zeros(4)}})
+        store._memory.restore({**snapshot, "model": {"bias": torch.zeros(4)}})
 
 
 def averaged(updates):
@@ -157,7 +157,7 @@ def test_average_and_weights_are_restored_each(make_store):
         store.push(ones(), 0)
     snapshot = store.snapshot()
     store.push(ones(), 0)
-    store.restore(snapshot)
+    store._memory.restore(snapshot)
     assert store.parameters.flat.eq(-1.5).all()
     after = store.snapshot()
     for part in ("model", "optimizer"):
@@ -170,7 +170,7 @@ def test_a_run_may_begin_or_end_to_average(make_store, before, now):
     for _ in range(3):
         store.push(ones(), 0)
     other, _ = make_store(averaged(now))
-    other.restore(store.snapshot())
+    other._memory.restore(store.snapshot())
     assert other.parameters.flat.eq(-1.5).all()
     assert other.snapshot()["model"]["bias"].eq(-1.5).all()
 
@@ -180,7 +180,7 @@ def test_state_of_another_optimizer_is_refused(make_store):
     other, _ = make_store(OptimConfig())
     store.push(ones(), 0)
     with pytest.raises(ValueError, match=r"it has exp_avg, exp_avg_sq, not .*max_exp_avg_sq"):
-        other.restore(store.snapshot())
+        other._memory.restore(store.snapshot())
     assert other.parameters.flat.eq(0).all()
 
 

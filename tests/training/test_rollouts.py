@@ -47,7 +47,7 @@ class Countdown:
 
 
 class Recorder:
-    """A policy whose state counts its steps since the last first observation."""
+    """A policy whose state counts its steps since the last first observation; its action is that count."""
 
     def initial_state(self, batch):
         return (torch.zeros(batch, 1),)
@@ -55,7 +55,7 @@ class Recorder:
     def act(self, observation, first, state):
         (count,) = state
         count = count * torch.from_numpy(~first).unsqueeze(1) + 1
-        return ActorOutput(np.zeros(len(observation), np.int64), (count,), {"count": count.squeeze(1)})
+        return ActorOutput(count.squeeze(1).long().numpy(), (count,))
 
 
 def rollouts(length, clip=1.0, poison=None):
@@ -74,7 +74,7 @@ def test_what_a_rollout_holds():
     assert rollout.rewards[:, 0].tolist() == [1.0, 1.0, 0.0, 1.0]  # clipped
     assert [e.episode_return for e in rollout.episodes] == [7.0, 7.0]  # raw
     assert rollout.frames == 4 * 8
-    assert [float(e["count"][0]) for e in rollout.extras] == [1, 2, 3, 1]
+    assert rollout.actions[:, 0].tolist() == [1, 2, 3, 1]
 
 
 def test_the_next_rollout_goes_on_where_the_last_ended():
