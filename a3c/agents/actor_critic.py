@@ -257,11 +257,9 @@ class ActorCriticAgent(PolicyAgent):
             old_log_probs=first.log_probs,
             entropies=entropies,
             values=values,
-            old_values=first.values,
             advantages=first.advantages,
             value_targets=first.targets,
             clip=self.clip_range,
-            value_clip=0.0,
             weights=self.weights,
         )
         gradients = gradients_of(loss.total, self.policy.network)

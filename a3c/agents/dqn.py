@@ -25,6 +25,12 @@ from a3c.settings.groups import DqnConfig, ExploreConfig
 from a3c.stores.parameters import Parameters, gradients_of
 from a3c.types import ActorOutput, Counters, Gradients, Rollout, State
 
+EVAL_EPSILON = 0.001
+"""Chance of a random action in evaluations that are not greedy: it ends a game that would wait for ever."""
+
+PRIORITY_BETA = 0.5
+"""How far importance weights correct for drawing by priority: 0 not at all, 1 fully."""
+
 
 class DqnPolicy:
     """Takes the action of highest value or, with chance `epsilon`, any.
@@ -127,7 +133,7 @@ class DqnAgent:
 
     def lesson(self) -> tuple[Gradients, dict[str, float]]:
         """A gradient from one draw of the replay."""
-        batch = self.replay.sample(self.settings.batch_size, self.policy.rng, self.settings.priority_beta)
+        batch = self.replay.sample(self.settings.batch_size, self.policy.rng, PRIORITY_BETA)
         gradients, td_errors, metrics = self.gradients(batch)
         self.replay.set_priorities(batch.slots, td_errors)
         metrics["epsilon"] = float(np.mean(self.policy.epsilon))
@@ -167,16 +173,12 @@ class DqnAgent:
         return returns + discounts * following
 
     def get_state(self) -> dict[str, Any]:
-        """Random generator and target network; the replay too with --keep-replay, else it fills anew."""
-        state: dict[str, Any] = {
+        """Random generator and target network; the replay fills anew."""
+        return {
             "rng": self.policy.rng.bit_generator.state,
             "target_period": self._target_period,
             **{f"target.{name}": p.detach() for name, p in self.target.named_parameters()},
         }
-        if self.settings.keep_replay:
-            for name, array in self.replay.get_state().items():
-                state[f"replay.{name}"] = torch.from_numpy(np.asarray(array))
-        return state
 
     @torch.no_grad()
     def set_state(self, state: dict[str, Any]) -> None:
@@ -184,13 +186,6 @@ class DqnAgent:
         self._target_period = state["target_period"]
         for name, parameter in self.target.named_parameters():
             parameter.copy_(state[f"target.{name}"])
-        replay = {
-            name.removeprefix("replay."): tensor.numpy()
-            for name, tensor in state.items()
-            if name.startswith("replay.")
-        }
-        if replay and self.settings.keep_replay:
-            self.replay.set_state(replay)
 
 
 def epsilons(explore: ExploreConfig, ranks: np.ndarray, env_steps: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 
 from a3c.agents.actor_critic import ActorCriticAgent, ActorCriticPolicy
 from a3c.agents.base import Agent, Policy
-from a3c.agents.dqn import DqnAgent, DqnPolicy, ranks
+from a3c.agents.dqn import EVAL_EPSILON, DqnAgent, DqnPolicy, ranks
 from a3c.agents.ppo import PpoAgent
 from a3c.agents.q_table import Exploration, QTableAgent, QTablePolicy
 from a3c.agents.random_agent import RandomAgent
@@ -53,7 +53,7 @@ def make_policy(config: Config, spec: EnvSpec, seed: int, device: str, greedy: b
         ValueError: the network does not fit the environment.
     """
     if config.learn.algo == "dqn":
-        return dqn_policy(config, spec, seed, device, 0.0 if greedy else config.explore.eval_epsilon)
+        return dqn_policy(config, spec, seed, device, 0.0 if greedy else EVAL_EPSILON)
     if config.learn.algo in TABULAR:
         return table_policy(config, spec, seed)
     if config.learn.algo == "random":

@@ -126,11 +126,9 @@ class PpoAgent(PolicyAgent):
             old_log_probs=s.log_probs,
             entropies=entropies,
             values=output.value,
-            old_values=s.values,
             advantages=advantages,
             value_targets=s.targets,
             clip=self.clip_range,
-            value_clip=settings.value_clip,
             weights=self.weights,
         )
         gradients = gradients_of(loss.total, self.policy.network)

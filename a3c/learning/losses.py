@@ -67,11 +67,9 @@ def ppo_loss(
     old_log_probs: torch.Tensor,
     entropies: torch.Tensor,
     values: torch.Tensor,
-    old_values: torch.Tensor,
     advantages: torch.Tensor,
     value_targets: torch.Tensor,
     clip: float,
-    value_clip: float,
     weights: LossWeights,
 ) -> PpoLoss:
     """The clipped surrogate objective with value loss and entropy bonus (Schulman et al. 2017, eq. 7 and 9).
@@ -79,19 +77,13 @@ def ppo_loss(
         r_t = pi(a_t|s_t) / pi_old(a_t|s_t)
         L   = -mean(min(r_t A_t, clip(r_t, 1 - c, 1 + c) A_t)) + w_v mean((target_t - V)^2) / 2 - w_e mean(H)
 
-    With value_clip > 0 the value may move only that far from the old one before it counts as an error that
-    cannot be mended: the larger of the two squared errors is taken. All tensors are [N]; those that are
-    not of the network's new answer are constants to the gradient.
+    All tensors are [N]; those that are not of the network's new answer are constants to the gradient.
     """
     log_ratio = log_probs - old_log_probs
     ratio = log_ratio.exp()
     surrogate = torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
     policy = -surrogate.mean()
-    errors = (value_targets - values).square()
-    if value_clip:
-        near = old_values + (values - old_values).clamp(-value_clip, value_clip)
-        errors = torch.maximum(errors, (value_targets - near).square())
-    value, entropy = 0.5 * errors.mean(), entropies.mean()
+    value, entropy = 0.5 * (value_targets - values).square().mean(), entropies.mean()
     with torch.no_grad():
         approx_kl = (ratio - 1 - log_ratio).mean()
         clip_fraction = ((ratio - 1).abs() > clip).float().mean()

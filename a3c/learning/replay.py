@@ -92,7 +92,6 @@ class Replay:
         self._priorities = SumTree(slots) if spec.priority_exponent else None
         self._highest_priority = 1.0
         self._row, self._filled = 0, 0  # the next row to write; rows written, at most L
-        self._cut = True  # what is added next does not continue the newest row
         self._out = np.empty((2, 0, *spec.shape), spec.dtype)
 
     def __len__(self) -> int:
@@ -127,8 +126,6 @@ class Replay:
         self._frames[slots] = observations[:-1, :, -1] if self.spec.stack else observations[:-1]
         self._actions[slots], self._rewards[slots] = actions, rewards
         self._continues[slots], self._firsts[slots] = discounts != 0, firsts[:-1]
-        if self._cut:
-            self._firsts[slots[0]], self._cut = True, False
         if self._priorities:
             self._priorities.set(slots.ravel(), np.where(firsts[1:], 0.0, self._highest_priority).ravel())
         self._row = (self._row + length) % self.spec.rows
@@ -236,55 +233,6 @@ class Replay:
             priorities = (np.abs(td_errors) + MIN_PRIORITY) ** self.spec.priority_exponent
             self._highest_priority = max(self._highest_priority, float(priorities.max()))
             self._priorities.set(slots, priorities)
-
-    # -----------------------------------------------------------------------------------------------
-    # State
-
-    def get_state(self) -> dict[str, np.ndarray]:
-        """Everything, as arrays. They are the memory's own: write them out before the next `add`."""
-        used = self._filled * self.spec.streams
-        state = {name: array[:used] for name, array in self._arrays().items()}
-        state["position"] = np.array([self.spec.rows, self._row, self._filled])
-        if self._priorities:
-            state["priorities"] = self._priorities.get(np.arange(used))
-            state["highest_priority"] = np.array(self._highest_priority)
-        return state
-
-    def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Takes back what `get_state` gave; what is added next begins new episodes.
-
-        Raises:
-            ValueError: it is the state of a memory of another kind or size.
-        """
-        if not self._takes(state):
-            raise ValueError("the saved replay is of another kind or size")
-        _, row, filled = (int(n) for n in state["position"])
-        used = filled * self.spec.streams
-        for name, array in self._arrays().items():
-            array[:used] = state[name]
-        if self._priorities:
-            self._priorities.set(np.arange(used), state["priorities"])
-            self._highest_priority = float(state["highest_priority"])
-        self._row, self._filled, self._cut = row, filled, True
-
-    def _takes(self, state: dict[str, np.ndarray]) -> bool:
-        arrays = self._arrays()
-        if state.keys() != self.get_state().keys() or state["position"][0] != self.spec.rows:
-            return False
-        used = int(state["position"][2]) * self.spec.streams
-        return all(
-            state[name].shape == (used, *array.shape[1:]) and state[name].dtype == array.dtype
-            for name, array in arrays.items()
-        )
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        return {
-            "frames": self._frames,
-            "actions": self._actions,
-            "rewards": self._rewards,
-            "continues": self._continues,
-            "firsts": self._firsts,
-        }
 
 
 class SumTree:

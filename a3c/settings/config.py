@@ -42,7 +42,7 @@ from a3c.settings.values import check, convert, did_you_mean, shown
 RUNS_FOLDER = Path("checkpoints")
 """Where runs go, below the current directory."""
 
-RETIRED: frozenset[str] = frozenset()
+RETIRED = frozenset({"dqn.keep_replay", "dqn.priority_beta", "explore.eval_epsilon", "ppo.value_clip"})
 """Settings that older versions wrote and that are no more, as "group.name"; in a file they mean nothing."""
 
 COMMAND_LINE = "command line"
@@ -215,14 +215,10 @@ def contradictions_of_algorithm(config: Config, given: set[str]) -> list[str]:
         found.append("--clip-range counts from the second pass over a rollout on; give --epochs 2 or more")
     if algo != "dqn":
         return found
-    if "priority_beta" in given and not dqn.priority_exponent:
-        found.append("--priority-beta corrects for --priority-exponent, which is 0")
     if dqn.replay_size < 2 * dqn.learning_starts:
         found.append(f"--replay-size {dqn.replay_size} is less than twice --learning-starts")
     if dqn.learning_starts < dqn.batch_size:
         found.append(f"--learning-starts {dqn.learning_starts} is less than --batch-size {dqn.batch_size}")
-    if dqn.keep_replay and config.run.workers != 0:
-        found.append("--keep-replay needs --workers 0: a worker process keeps its replay to itself")
     return found
 
 

@@ -171,13 +171,6 @@ class ExploreConfig:
         high=20,
         algos=("dqn",),
     )
-    eval_epsilon: float = setting(
-        0.001,
-        "chance of a random action in evaluations; 0 with eval.py --greedy",
-        low=0,
-        high=1,
-        algos=("dqn",),
-    )
 
 
 @dataclass(frozen=True)
@@ -194,19 +187,9 @@ class DqnConfig:
         1, "n-step returns: rewards summed before the bootstrap value", low=1, high=100, unit="steps"
     )
     replay_size: int = setting(100_000, "steps kept in the replay, over all workers", low=100, kind="count")
-    keep_replay: bool = setting(
-        False,
-        "save the replay in checkpoints (with --workers 0 only) instead of filling it again after a resume",
-    )
     priority_exponent: float = setting(
         0.0,
         "prioritised replay: draw transitions in proportion to their TD error to this power; 0: uniformly",
-        low=0,
-        high=1,
-    )
-    priority_beta: float = setting(
-        0.5,
-        "prioritised replay: how far importance weights correct for it, from 0 (not at all) to 1 (fully)",
         low=0,
         high=1,
     )
@@ -256,9 +239,6 @@ class PpoConfig:
     ALGOS: ClassVar = ("ppo",)
 
     minibatch_size: int = setting(64, "steps in one update, drawn from the rollout", low=1, high=1_000_000)
-    value_clip: float = setting(
-        0.0, "clip how far one update moves the value from the old one; 0: never", low=0
-    )
     normalize_advantages: bool = setting(
         True, "scale the advantages of each update to mean 0 and standard deviation 1"
     )

@@ -163,19 +163,6 @@ def test_large_errors_are_drawn_more_often():
     assert np.abs(errors).mean() > 1.2 * np.abs(even).mean()
 
 
-def test_the_replay_is_kept_when_asked_for():
-    first, second = make(keep_replay=True), make(keep_replay=True)
-    first.lessons(rollout())
-    state = first.get_state()
-    second.set_state(state)
-    assert len(second.replay) == len(first.replay) > 0
-    draws = [agent.replay.sample(4, np.random.default_rng(0)).observations for agent in (first, second)]
-    assert np.array_equal(*draws)
-    other = make()
-    other.set_state(state)
-    assert len(other.replay) == 0
-
-
 def vars_of(r):
     return r.observations, r.actions, r.rewards, r.discounts, r.firsts
 
@@ -204,11 +191,9 @@ def test_workers_share_replay_and_random_steps():
     [
         ({"model": "a3c-lstm"}, "--model a3c-lstm is not for dqn"),
         ({"tau": "0.9"}, "--tau is a setting of a3c, ppo, not of dqn"),
-        ({"priority_beta": "0.4"}, "--priority-exponent, which is 0"),
         ({"replay_size": "1500"}, "less than twice --learning-starts"),
         ({"batch_size": "2000"}, "less than --batch-size"),
         ({"epsilon_start": "0.1", "epsilon_final": "0.2"}, "--epsilon-final is more"),
-        ({"keep_replay": "True", "workers": "2"}, "--keep-replay needs --workers 0"),
         ({"clip_range": "0.1"}, "--clip-range is a setting of a3c, ppo"),
     ],
 )

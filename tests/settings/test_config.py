@@ -371,6 +371,12 @@ class TestFiles:
             c.from_dict({"run": {"gone": 1}}, "config.json")
         assert not {name.partition(".")[2] for name in c.RETIRED} & c.settings().keys()
 
+    def test_a_file_of_an_older_version_loads(self) -> None:
+        written = c.Config().to_dict()
+        written["ppo"]["value_clip"], written["explore"]["eval_epsilon"] = 0.1, 0.001
+        written["dqn"] |= {"keep_replay": False, "priority_beta": 0.5}
+        assert c.from_dict(written, "config.json") == c.Config()
+
     @pytest.mark.parametrize("preset", presets().values(), ids=lambda preset: preset.name)
     def test_presets_have_numbers_and_truths_as_such(self, preset: Any) -> None:
         assert c.build_config((preset.name, preset.settings)).learn.algo == preset.settings["algo"]
