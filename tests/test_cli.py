@@ -16,8 +16,8 @@ import torch
 from a3c import __version__
 from a3c.cli import COMMANDS, main
 from a3c.errors import CheckpointError, QuorumLost
+from a3c.settings.algorithms import TABULAR
 from a3c.settings.config import Config, from_dict
-from a3c.settings.groups import TABULAR
 from a3c.settings.presets import presets
 
 ROOT = Path(__file__).parents[1]

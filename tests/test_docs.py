@@ -56,7 +56,7 @@ def test_lines_are_at_most_125_columns_wide(document: Path) -> None:
 def test_every_curve_is_explained():
     """Each TensorBoard tag of a run stands in docs/metrics.md."""
     from a3c.agents.make import metric_names
-    from a3c.settings.groups import ALGOS
+    from a3c.settings.algorithms import ALGOS
     from a3c.stores.scoreboard import Scoreboard
     from evaluators.process.meter import EVALUATION_TAGS, interval_row, training_points
 

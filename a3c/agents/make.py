@@ -18,8 +18,8 @@ from a3c.learning.replay import ReplaySpec, check_memory, free_memory
 from a3c.networks.actor_critic import make_network
 from a3c.networks.compute import use_bf16
 from a3c.networks.q import make_q_network
+from a3c.settings.algorithms import FACTS, TABULAR
 from a3c.settings.config import Config
-from a3c.settings.groups import EPOCHS_OF, TABULAR
 from a3c.types import EnvSpec
 
 
@@ -35,7 +35,7 @@ def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, worker_id:
     learn = config.learn
     entropy_end = config.run.max_steps if learn.entropy_schedule == "linear" else 0
     common: dict[str, Any] = {
-        "epochs": learn.epochs or EPOCHS_OF[learn.algo],
+        "epochs": learn.epochs or FACTS[learn.algo].epochs,
         "clip_range": learn.clip_range,
         "gamma": learn.gamma,
         "tau": learn.tau,

@@ -16,8 +16,8 @@ from a3c.envs.gym_env import GymEnvironment
 from a3c.envs.levels import LEVELS_ID, STEP_CAP
 from a3c.envs.pixels import PIXELS_ID, PIXELS_STEP_CAP
 from a3c.errors import UsageError
+from a3c.settings.algorithms import FACTS, WITH_NETWORK
 from a3c.settings.config import Config
-from a3c.settings.groups import MODELS_OF, TABULAR
 
 gymnasium.register_envs(ale_py)  # here, because a spawned process knows only what it imports itself
 gymnasium.register(LEVELS_ID, "a3c.envs.levels:FrozenLakeLevels", max_episode_steps=STEP_CAP)
@@ -93,10 +93,10 @@ def resolve_env(config: Config) -> Config:
 
 
 def _resolve_atari(config: Config, registration: Registration) -> Config:
-    env, algo = config.env, config.learn.algo
-    if algo in TABULAR:
+    env, facts = config.env, FACTS[config.learn.algo]
+    if facts.tabular:
         raise UsageError(_no_states(config))
-    model = config.learn.model or MODELS_OF.get(algo, (None,))[0]
+    model = config.learn.model or next(iter(facts.models), None)
     if model == "mlp":
         raise UsageError(_not_for_pictures(config))
     AtariSettings.resolve(env, registration.kwargs)
@@ -122,14 +122,14 @@ def _resolve_other(config: Config) -> Config:
     probe = GymEnvironment(env, seed=0)
     probe.close()
     config = config.replace(reward_clip=0.0 if env.reward_clip is None else env.reward_clip)
-    algo = config.learn.algo
-    if algo in TABULAR and not probe.spec.num_states:
+    algo, facts = config.learn.algo, FACTS[config.learn.algo]
+    if facts.tabular and not probe.spec.num_states:
         raise UsageError(_no_states(config))
-    if algo not in MODELS_OF:
+    if not facts.models:
         return config
     pictures = len(probe.spec.observation_shape) == 3
     if model is None:
-        model = MODELS_OF[algo][0] if pictures else "mlp"
+        model = facts.models[0] if pictures else "mlp"
     if probe.spec.num_states:
         raise UsageError(f"--env {env.env} only numbers its states; --algo {algo} needs vectors or pictures")
     if pictures and model == "mlp":
@@ -140,10 +140,10 @@ def _resolve_other(config: Config) -> Config:
 
 
 def _no_states(config: Config) -> str:
-    algo, networks = config.learn.algo, " or ".join(MODELS_OF)
+    algo, networks = config.learn.algo, " or ".join(WITH_NETWORK)
     return f"--algo {algo} needs numbered states, and {config.env.env} has none; take --algo {networks}"
 
 
 def _not_for_pictures(config: Config) -> str:
-    models = " or ".join(m for m in MODELS_OF[config.learn.algo] if m != "mlp")
+    models = " or ".join(m for m in FACTS[config.learn.algo].models if m != "mlp")
     return f"--model mlp takes vectors; for the pictures of {config.env.env} take --model {models}"

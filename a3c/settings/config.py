@@ -22,10 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from a3c.errors import CheckpointError, UsageError
+from a3c.settings.algorithms import FACTS
 from a3c.settings.groups import (
-    EPOCHS_OF,
-    MODELS_OF,
-    TABULAR,
     DqnConfig,
     EnvConfig,
     EvalConfig,
@@ -204,14 +202,15 @@ def contradictions_of_algorithm(config: Config, given: set[str]) -> list[str]:
     """Settings of one algorithm that cannot go together."""
     found = []
     algo, model, dqn, explore = config.learn.algo, config.learn.model, config.dqn, config.explore
-    if model and model not in MODELS_OF.get(algo, ()):
-        taken = ", ".join(MODELS_OF.get(algo, ())) or "no network"
+    facts = FACTS[algo]
+    if model and model not in facts.models:
+        taken = ", ".join(facts.models) or "no network"
         found.append(f"--model {model} is not for {algo}, which takes {taken}")
-    if algo in TABULAR and config.optim.optimizer != "sgd":
+    if facts.tabular and config.optim.optimizer != "sgd":
         found.append(f"--algo {algo} takes --optimizer sgd, whose learning rate is its alpha")
-    if algo in ("dqn", *TABULAR) and explore.epsilon_final > explore.epsilon_start:
+    if algo in settings()["epsilon_final"].algos and explore.epsilon_final > explore.epsilon_start:
         found.append("--epsilon-final is more than --epsilon-start")
-    if algo == "a3c" and "clip_range" in given and (config.learn.epochs or EPOCHS_OF[algo]) == 1:
+    if algo == "a3c" and "clip_range" in given and (config.learn.epochs or facts.epochs) == 1:
         found.append("--clip-range counts from the second pass over a rollout on; give --epochs 2 or more")
     if algo != "dqn":
         return found

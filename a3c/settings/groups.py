@@ -9,18 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-TABULAR = ("q-learning", "sarsa", "monte-carlo")
-ALGOS = ("a3c", "dqn", "ppo", *TABULAR, "random")
-MODELS = ("a3c-lstm", "a3c-small", "nature", "pixels", "mlp")
-ACTOR_CRITICS = ("a3c", "ppo")
-MODELS_OF = {
-    "a3c": ("a3c-lstm", "a3c-small", "nature", "mlp"),
-    "dqn": ("nature", "pixels", "mlp"),
-    "ppo": ("nature", "mlp"),
-}
-"""Networks by algorithm; the first is the default for pictures, mlp that for vectors. Others have none."""
-EPOCHS_OF = {"a3c": 1, "ppo": 4}
-"""Passes over each rollout by algorithm, where --epochs does not say."""
+from a3c.settings.algorithms import ACTOR_CRITICS, ALGOS, MODELS, TABULAR, WITH_NETWORK
 
 
 def setting(
@@ -94,7 +83,7 @@ class LearnConfig:
         None,
         "network; default: a3c-lstm (for dqn and ppo nature) where observations are pictures, else mlp",
         choices=MODELS,
-        algos=tuple(MODELS_OF),
+        algos=WITH_NETWORK,
     )
     gamma: float = setting(0.99, "discount factor per step", low=0, high=1)
     tau: float = setting(
@@ -136,7 +125,7 @@ class LearnConfig:
         "auto",
         "number format the network computes in; auto: bf16 where the device has it in hardware, else fp32",
         choices=("auto", "fp32", "bf16"),
-        algos=tuple(MODELS_OF),
+        algos=WITH_NETWORK,
     )
 
 
@@ -260,7 +249,7 @@ class OptimConfig:
         1e-5, "added to the denominator, for stability (Adam, RMSprop)", low=0, flag="optimizer-epsilon"
     )
     max_grad_norm: float = setting(
-        40.0, "scale a gradient down to this norm where it is larger, 0: never", low=0, algos=tuple(MODELS_OF)
+        40.0, "scale a gradient down to this norm where it is larger, 0: never", low=0, algos=WITH_NETWORK
     )
     max_lag: int = setting(
         0,
@@ -273,7 +262,7 @@ class OptimConfig:
         "evaluate and save the average of the weights over about this many updates, 0: the newest weights",
         low=0,
         unit="updates",
-        algos=tuple(MODELS_OF),
+        algos=WITH_NETWORK,
     )
     locked: bool = setting(
         False,
@@ -309,7 +298,7 @@ class RunConfig:
         (),
         "GPUs by number, assigned to the workers in turn; -1 or nothing: the CPU",
         low=-1,
-        algos=tuple(MODELS_OF),
+        algos=WITH_NETWORK,
     )
     seed: int = setting(
         1, "seed of everything random; workers derive their own from it", low=0, high=2**31 - 1

@@ -8,8 +8,9 @@ import numpy as np
 
 from a3c.envs.gym_env import make_gymnasium
 from a3c.errors import UsageError
+from a3c.settings.algorithms import TABULAR
 from a3c.settings.config import Config
-from a3c.settings.groups import TABULAR, EnvConfig
+from a3c.settings.groups import EnvConfig
 from evaluators.games.exact import Judge, transition_model
 
 _LEFT, _DOWN, _RIGHT, _UP = range(4)

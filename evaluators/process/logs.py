@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from a3c.agents.make import make_policy
+from a3c.settings.algorithms import ALGOS
 from a3c.settings.config import Config, settings
-from a3c.settings.groups import ALGOS
 from a3c.storage.atomic import replace_file
 from a3c.storage.records import JsonLines, read_json_lines
 from a3c.storage.run_directory import METRICS

@@ -12,7 +12,7 @@ import torch
 from a3c.agents.random_agent import RandomAgent
 from a3c.envs import make_env
 from a3c.errors import UsageError
-from a3c.settings.groups import TABULAR
+from a3c.settings.algorithms import TABULAR
 from a3c.storage.atomic import storage_errors
 from a3c.storage.records import write_json
 from a3c.trained.find import Rebuilt, Trained, find_trained, rebuild

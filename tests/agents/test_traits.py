@@ -6,13 +6,12 @@ import pytest
 import torch
 
 from a3c.agents.make import make_agent, metric_names
-from a3c.settings.groups import ALGOS, MODELS_OF, TABULAR
+from a3c.settings.algorithms import ALGOS, TABULAR, WITH_NETWORK
 from a3c.training.trainer import InlineLink
 from a3c.training.worker import Worker, WorkerSpec
 from tests.agents.learning import make_session
 
 LEARNERS = tuple(algo for algo in ALGOS if algo != "random")
-NETWORKS = tuple(MODELS_OF)
 TRICKS = {  # enough for every agent to learn within a few rollouts
     "dqn": {"learning_starts": "4", "batch_size": "4", "replay_size": "400", "target_update": "16"},
     "ppo": {"minibatch_size": "8", "epochs": "2"},
@@ -21,7 +20,7 @@ TRICKS = {  # enough for every agent to learn within a few rollouts
 
 
 def given(algo, **more):
-    env = "CartPole-v1" if algo in NETWORKS else "FrozenLake-v1"
+    env = "CartPole-v1" if algo in WITH_NETWORK else "FrozenLake-v1"
     return {"env": env, "algo": algo, "preset": "none", "num_steps": "8", **TRICKS.get(algo, {}), **more}
 
 
@@ -72,7 +71,7 @@ def test_the_same_seed_makes_the_same_weights(tmp_path, algo):
         worker.close()
         weights.append((session.memory.weights.clone(), session.board.total("env_steps")))
     assert torch.equal(weights[0][0], weights[1][0])
-    if algo in NETWORKS:
+    if algo in WITH_NETWORK:
         assert not torch.equal(weights[0][0], weights[2][0])
 
 
@@ -127,7 +126,7 @@ class OneStep(gymnasium.Env):
 gymnasium.register("OneStep-v0", entry_point=OneStep)
 
 
-@pytest.mark.parametrize("algo", NETWORKS)
+@pytest.mark.parametrize("algo", WITH_NETWORK)
 @pytest.mark.parametrize("limit", [False, True])
 def test_only_a_terminal_step_ends_the_value(tmp_path, algo, limit):
     """From a state whose successor is worth 10, the target is 1 when terminated, 1 + gamma 10 when cut."""
@@ -151,7 +150,7 @@ def test_only_a_terminal_step_ends_the_value(tmp_path, algo, limit):
     assert measured / totals["metric_count"] == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("algo", NETWORKS)
+@pytest.mark.parametrize("algo", WITH_NETWORK)
 @pytest.mark.parametrize("mode", ["nan_observation", "nan_reward"])
 def test_f_nothing_is_learned_from_what_is_not_finite(tmp_path, algo, mode):
     more = {"env": "tests.fault_env:Fault-v0", "env_kwargs": {"mode": mode, "at": 30}}
@@ -161,7 +160,7 @@ def test_f_nothing_is_learned_from_what_is_not_finite(tmp_path, algo, mode):
     assert torch.isfinite(session.memory.weights).all()
 
 
-@pytest.mark.parametrize("algo", NETWORKS)
+@pytest.mark.parametrize("algo", WITH_NETWORK)
 def test_a_rollout_may_be_one_step(tmp_path, algo):
     worker, session = make_worker(tmp_path, algo, num_steps="1")
     take_steps(worker, 30)
