@@ -33,21 +33,22 @@ LAYERS = (
     "a3c.storage a3c.agents",
     "a3c.envs a3c.stores",
     "a3c.networks a3c.learning a3c.settings a3c.processes",
-    "a3c.types a3c.errors",
+    "a3c.types a3c.errors a3c.files",
 )
 """Who stands on whom, the top first: a wing imports only from layers below its own."""
 
 MAY_IMPORT = {
     "a3c.errors": "",
     "a3c.types": "",
-    "a3c.processes": "a3c.errors",
+    "a3c.files": "",
+    "a3c.processes": "a3c.errors a3c.files",
     "a3c.settings": "a3c.errors",
     "a3c.learning": "a3c.errors",
     "a3c.networks": "a3c.types",
     "a3c.envs": "a3c.settings a3c.types a3c.errors",
-    "a3c.stores": "a3c.learning a3c.settings a3c.types a3c.errors",
+    "a3c.stores": "a3c.learning a3c.settings a3c.types a3c.errors a3c.files",
     "a3c.agents": "a3c.networks a3c.learning a3c.settings a3c.stores.parameters a3c.types a3c.errors",
-    "a3c.storage": "a3c.stores a3c.settings a3c.types a3c.errors",
+    "a3c.storage": "a3c.stores a3c.settings a3c.types a3c.errors a3c.files",
 }
 """The whole of what some wings may import of the project."""
 

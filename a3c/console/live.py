@@ -76,6 +76,7 @@ class PlainView(View):
         self._clock = clock
         self._due = 0.0
         self._state = ""
+        self._told = 0  # lines that were dropped
 
     def update(self, status: Status) -> None:
         now = self._clock()
@@ -85,8 +86,12 @@ class PlainView(View):
             self.message(plain_line(status))
 
     def message(self, text: str) -> None:
+        dropped = self._stream.dropped
+        if dropped > self._told:
+            text = f"({dropped - self._told} lines before this one were dropped: nobody read them)\n{text}"
         self._stream.write(_printable(text) + "\n")
-        self._stream.flush()
+        if self._stream.dropped == dropped:
+            self._told = dropped
 
     def close(self) -> None:
         self._stream.settle()

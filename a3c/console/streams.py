@@ -1,21 +1,36 @@
-"""Output that never hurts: to a pipe nobody reads any more, to a full disk, to a terminal that is gone."""
+"""Output that never hurts: to a pipe nobody reads, to a full disk, to a terminal that was stopped."""
 
 from __future__ import annotations
 
 import os
+import stat
 from typing import TextIO
+
+from a3c.storage.sinks import Sink
+
+_LAST_WORDS_S = 1.0  # how long the end of the output may wait for a reader
 
 
 class UnbreakableStream:
-    """A text stream from which writers hear of no trouble: what cannot be written is dropped."""
+    """A text stream from which writers hear of no trouble and which never makes them wait: what cannot be
+    written now is dropped and counted."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._broken = False
+        try:
+            descriptor = stream.fileno()
+        except (OSError, ValueError):  # in memory, or closed
+            descriptor = -1
+        self._sink = Sink(lambda: _without_waiting(descriptor)) if descriptor >= 0 else None
 
     @property
     def encoding(self) -> str:
         return self._stream.encoding or "utf-8"
+
+    @property
+    def dropped(self) -> int:
+        """Pieces of text lost so far."""
+        return self._sink.dropped if self._sink else 0
 
     def isatty(self) -> bool:
         return self._stream.isatty()
@@ -24,24 +39,37 @@ class UnbreakableStream:
         return self._stream.fileno()
 
     def write(self, text: str) -> int:
-        try:
-            self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
-            self._broken = False
-        except (OSError, ValueError):  # ValueError: the stream was closed
-            self._broken = True
+        data = text.encode(self.encoding, "replace")
+        if self._sink:
+            self._sink.write(data)
+        elif not self._stream.closed:
+            self._stream.write(data.decode(self.encoding))
         return len(text)
 
-    def flush(self) -> None:
-        try:
-            self._stream.flush()
-        except (OSError, ValueError):
-            self._broken = True
+    def flush(self) -> None: ...
 
     def settle(self) -> None:
         """Empties the buffers at the end; into nowhere when the stream is broken, or Python itself would
         stumble over them on its way out and exit with 120."""
-        self.flush()
-        if self._broken and not self._stream.closed:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+        if self._sink:
+            self._sink.drain(_LAST_WORDS_S)
+            self._sink.close()
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            if not self._stream.closed:
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)
+
+
+def _without_waiting(descriptor: int) -> int:
+    """Another descriptor of the same pipe or terminal, that does not wait; other processes that have the old
+    one do not notice."""
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind):
+        try:
+            return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError:
+            pass  # a terminal of another user (su), or no /proc
+    return os.dup(descriptor)

@@ -11,12 +11,14 @@ import json
 import math
 import numbers
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from a3c.storage.atomic import FILE_MODE, read_regular, replace_file
+from a3c.files import open_file
+from a3c.storage.atomic import read_regular, replace_file
+from a3c.storage.sinks import Clock, Sink, append
 
 MAX_JSON_BYTES = 2**22
 
@@ -48,48 +50,44 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]])
 
 
 class JsonLines:
-    """Appends records to a file, one JSON object per line; several processes may do so at once.
+    """Appends records to a file, one JSON object per line.
 
-    A full or failing disk never stops the caller: what cannot be written is counted in `dropped`, and
-    writing goes on when there is room again. A line torn by a crash is left alone, on a line of its own.
+    A full or failing disk never stops the caller, see `Sink`. A line torn by a crash is left alone, on a line
+    of its own.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Clock = time.monotonic) -> None:
         self.path = path
-        self.dropped = 0
-        self.error = ""
+        self._sink = Sink(self._open, clock)
+
+    @property
+    def dropped(self) -> int:
+        """Records lost so far."""
+        return self._sink.dropped
+
+    @property
+    def error(self) -> str:
         """Why the last record was dropped; empty when it was not."""
-        self._fd = -1
+        return self._sink.error
 
     def append(self, record: Mapping[str, Any]) -> bool:
         """Writes one record; False when it had to be dropped."""
-        line = (json.dumps(_finite(record), allow_nan=False) + "\n").encode()
-        try:
-            if self._fd < 0:
-                self._open()
-            if os.write(self._fd, line) != len(line):
-                raise OSError("the disk took only a part of a line")
-        except OSError as error:
-            self.dropped += 1
-            self.error = error.strerror or str(error)
-            self.close()
-            return False
-        self.error = ""
-        return True
+        return self._sink.write((json.dumps(_finite(record), allow_nan=False) + "\n").encode())
 
     def close(self) -> None:
         """Frees the descriptor; `append` takes a new one."""
-        if self._fd >= 0:
-            with suppress(OSError):
-                os.close(self._fd)
-            self._fd = -1
+        self._sink.close()
 
-    def _open(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
-        self._fd = os.open(self.path, flags, FILE_MODE)
-        size = os.fstat(self._fd).st_size
-        if size and os.pread(self._fd, 1, size - 1) != b"\n":
-            os.write(self._fd, b"\n")
+    def _open(self) -> int:
+        fd = open_file(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        try:
+            size = os.fstat(fd).st_size
+            if size and os.pread(fd, 1, size - 1) != b"\n":
+                append(fd, b"\n")
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
 
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:

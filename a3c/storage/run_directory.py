@@ -19,7 +19,7 @@ from typing import Any
 
 from a3c.errors import CheckpointError, StorageError, UsageError
 from a3c.settings.config import Config, from_dict
-from a3c.storage.records import JsonLines, read_json, write_json
+from a3c.storage.records import read_json, write_json
 from a3c.storage.run_lock import RunLock
 
 CONFIG, STATUS, METRICS = "config.json", "status.json", "metrics.jsonl"
@@ -36,11 +36,7 @@ class RunDirectory:
     resumed: bool
     checkpoint: Path | None  # the one that --load named; None: the newest
     lock: RunLock
-    metrics: JsonLines = field(init=False)
     status_error: str = field(init=False, default="")  # why the last status was not written, or empty
-
-    def __post_init__(self) -> None:
-        self.metrics = JsonLines(self.path / METRICS)
 
     def write_status(self, status: Mapping[str, Any]) -> bool:
         """Replaces status.json; False when the disk did not allow it, which never stops a run."""
@@ -54,7 +50,6 @@ class RunDirectory:
 
     def close(self) -> None:
         """Lets the next process have the directory; safe to call twice."""
-        self.metrics.close()
         self.lock.release()
 
     def __enter__(self) -> RunDirectory:

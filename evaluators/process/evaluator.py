@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from a3c.storage.saving import Progress, Record
+from a3c.storage.sinks import Clock
 from a3c.storage.tensor_files import non_finite
 from a3c.stores.scoreboard import STOP_ALL, STOP_AND_SCORE
 from a3c.stores.shared import Snapshot
@@ -26,7 +27,6 @@ from evaluators.process.keeper import Alarm, Keeper, Listener
 from evaluators.process.logs import RunLogs
 from evaluators.process.match import EVALUATION, FINAL, RECHECK, Match
 from evaluators.process.meter import Meter, evaluation_points, games_row, training_points
-from evaluators.process.writer import Clock
 
 if TYPE_CHECKING:
     from a3c.processes.child import Link

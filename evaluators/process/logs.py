@@ -16,9 +16,10 @@ from a3c.settings.config import Config, settings
 from a3c.storage.atomic import replace_file
 from a3c.storage.records import JsonLines, read_json_lines
 from a3c.storage.run_directory import METRICS
+from a3c.storage.sinks import Clock
 from a3c.types import Counters, EnvSpec
 from evaluators.process.clip import Clip
-from evaluators.process.writer import Clock, TensorBoard
+from evaluators.process.writer import TensorBoard
 
 Row = Mapping[str, Any]
 
@@ -41,7 +42,7 @@ class RunLogs:
         clock: Clock = time.monotonic,
     ) -> None:
         self._tensorboard = TensorBoard(run_dir, None if resumed_at is None else resumed_at + 1, clock)
-        self._metrics = JsonLines(run_dir / METRICS)
+        self._metrics = JsonLines(run_dir / METRICS, clock)
         self._warn = warn
         self._failing: set[str] = set()
         if resumed_at is not None:

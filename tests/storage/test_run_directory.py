@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from a3c.storage.open_run import open_run
-from a3c.storage.records import read_json_lines
 from a3c.storage.run_directory import RunDirectory, read_status
 from tests.storage.runs import COMMAND, settings
 
@@ -20,12 +19,10 @@ class TestStatus:
         with open_run(tmp_path, settings(), COMMAND) as run:
             yield run
 
-    def test_status_and_metrics(self, run: RunDirectory) -> None:
+    def test_status(self, run: RunDirectory) -> None:
         assert read_status(run.path) is None
         assert run.write_status({"state": "running", "eta_s": float("inf")})
         assert read_status(run.path) == {"state": "running", "eta_s": None}
-        assert run.metrics.append({"kind": "train", "env_steps": 1})
-        assert list(read_json_lines(run.path / "metrics.jsonl")) == [{"kind": "train", "env_steps": 1}]
 
     def test_f28_a_vanished_directory_does_not_stop_the_run(self, run: RunDirectory) -> None:
         shutil.rmtree(run.path)

@@ -1,16 +1,17 @@
 """Events are readable by TensorBoard itself; writing survives a disk that is full or gone."""
 
 import errno
-import itertools
 import os
 import shutil
+import socket
 from collections import defaultdict
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from evaluators.process.writer import FIRST_PAUSE_S, GuardedFile, TensorBoard
+from a3c.storage.sinks import FIRST_PAUSE_S
+from evaluators.process.writer import TensorBoard
 
 
 class FakeClock:
@@ -54,15 +55,15 @@ def points(folder, tag):
 
 
 def test_scalars_text_and_graph_are_read_back(tmp_path):
-    board = TensorBoard(tmp_path / "tb")
+    board = TensorBoard(tmp_path)
     board.add_scalars({"eval/score_mean": 1.5, "loss/value": 0.25}, 10)
     board.add_scalars({"eval/score_mean": 2.5}, 20)
     board.add_text("config", "    lr 0.1")
     board.add_graph(torch.nn.Linear(3, 2), (torch.zeros(1, 3),))
     board.close()
-    events = load(tmp_path / "tb")
-    assert points(tmp_path / "tb", "eval/score_mean") == [(10, 1.5), (20, 2.5)]
-    assert points(tmp_path / "tb", "loss/value") == [(10, 0.25)]
+    events = load(tmp_path)
+    assert points(tmp_path, "eval/score_mean") == [(10, 1.5), (20, 2.5)]
+    assert points(tmp_path, "loss/value") == [(10, 0.25)]
     assert events.Tags()["tensors"] == ["config/text_summary"]
     assert b"lr 0.1" in events.Tensors("config/text_summary")[0].tensor_proto.string_val[0]
     assert any("weight" in node.name for node in events.Graph().node)
@@ -102,33 +103,25 @@ def test_f27_a_full_disk_drops_points_and_recovers(tmp_path, clock, full_disk):
     assert points(tmp_path, "x") == [(1, 1.0), (5, 5.0)]
 
 
-def test_f27_a_vanished_folder_is_made_again(tmp_path, clock):
-    board = TensorBoard(tmp_path / "tb", clock=clock)
+def test_f28_a_vanished_folder_is_not_made_again(tmp_path, clock):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    board = TensorBoard(folder, clock=clock)
     board.add_scalars({"x": 1.0}, 1)
     board.close()
-    shutil.rmtree(tmp_path / "tb")
+    shutil.rmtree(folder)
     board.add_scalars({"x": 2.0}, 2)
-    assert points(tmp_path / "tb", "x") == [(2, 2.0)]
+    assert (board.dropped, folder.exists()) == (1, False)
+    folder.mkdir()
+    clock.now += FIRST_PAUSE_S
+    board.add_scalars({"x": 3.0}, 3)
+    assert points(folder, "x") == [(3, 3.0)]
 
 
-def test_f27_dev_full(clock):
-    file = GuardedFile(lambda: os.open("/dev/full", os.O_WRONLY), clock)
-    assert not file.write(b"x" * 100)
-    assert file.error.startswith("[Errno 28]")
-    file.close()
-
-
-def test_pauses_double_up_to_a_limit(clock):
-    attempts = []
-
-    def refuse():
-        attempts.append(clock.now)
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    file = GuardedFile(refuse, clock)
-    for clock.now in range(2000):
-        file.write(b"x")
-    gaps = [b - a for a, b in itertools.pairwise(attempts)]
-    assert gaps[:4] == [2, 4, 8, 16]
-    assert max(gaps) == gaps[-1] == 300
-    assert file.dropped == 2000
+def test_f24_no_name_of_somebody_else_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 5.0)
+    name = f"events.out.tfevents.5.000000.{socket.gethostname()}.{os.getpid()}"
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere")
+    board = TensorBoard(tmp_path)
+    board.add_scalars({"x": 1.0}, 1)
+    assert (board.dropped, os.listdir(tmp_path)) == (1, [name])
