@@ -18,7 +18,7 @@ import pytest
 from a3c.processes.supervisor import Limits
 from a3c.settings.groups import RunConfig
 from a3c.storage.run_lock import lock_holder
-from a3c.training.trainer import limits
+from a3c.training.process_team import limits
 from tests.run_tools import ROOT, TINY, Run, wait_for
 
 CARTPOLE = ["--env", "CartPole-v1", "--workers", "2", "--checkpoint-every", "1", "--eval-every", "0", *TINY]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from a3c.console.live import View
 from a3c.processes.group import ChildStatus, Event
 from a3c.processes.memory import MemoryMeter
+from a3c.processes.supervisor import ChildState
 from a3c.storage.run_directory import RunDirectory
 from a3c.training.session import Session
 
@@ -170,34 +171,31 @@ class Reporter:
         return {"progress": min(share, 1.0), "eta_s": eta_s}
 
     def _worker(self, row: int, seconds: float) -> dict[str, Any]:
-        board = self._session.board
-        child = self._states.get(f"worker-{row}")
-        first, last = self._samples[0], self._samples[-1]
-        pid = child.pid if child else os.getpid()
+        board, first, last = self._session.board, self._samples[0], self._samples[-1]
         return {
             "id": row,
-            "pid": pid,
-            "state": child.state if child else "running",
-            "restarts": child.restarts if child else 0,
+            **self._process(f"worker-{row}"),
             "steps": int(board.get(row, "env_steps")),
             "device": self._session.device(row),
             "phase": board.phase(row),
             "steps_per_second": (last.steps[row] - first.steps[row]) / seconds,
-            "memory_bytes": self._memory.by_pid().get(pid) if pid else None,
         }
 
     def _evaluator(self) -> dict[str, Any]:
-        child = self._states.get("evaluator")
-        pid = child.pid if child else os.getpid()
         return {
-            "pid": pid,
-            "state": child.state if child else "running",
-            "restarts": child.restarts if child else 0,
+            **self._process("evaluator"),
             "last_score": self._evaluation.get("mean"),
             "last_score_steps": self._evaluation.get("env_steps"),
             "episodes": self._evaluation.get("n"),
-            "memory_bytes": self._memory.by_pid().get(pid) if pid else None,
         }
+
+    def _process(self, name: str) -> dict[str, Any]:
+        """What is known of a worker or the evaluator as a process; not much before it was started."""
+        child = self._states.get(name, ChildStatus("", None, ChildState.STARTING, 0))
+        memory = self._memory.by_pid().get(child.pid) if child.pid else None
+        return {
+            "pid": child.pid, "state": child.state, "restarts": child.restarts, "memory_bytes": memory,
+        }  # fmt: skip
 
 
 def ratio(value: float, by: float) -> float | None:

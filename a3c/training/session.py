@@ -67,6 +67,12 @@ class Session:
         """Wall time of the run, over all its starts."""
         return self.elapsed_before_s + time.monotonic() - self.started
 
+    def spent(self) -> bool:
+        """Whether the run's steps are used up. Asked once a rollout, so a run overshoots by at most a
+        rollout of every worker."""
+        limit = self.config.run.max_steps
+        return bool(limit) and self.board.total("env_steps") >= limit
+
     def device(self, worker_id: int) -> str:
         """GPUs are dealt round-robin to the workers."""
         gpus = self.config.run.gpu_ids

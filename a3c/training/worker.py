@@ -40,7 +40,7 @@ def run_worker(spec: WorkerSpec, link: Link) -> None:
     keep_freed_memory()
     worker = Worker(spec, link)
     link.ready()
-    while not (spec.session.board.stop or spent(spec.session)):
+    while not (spec.session.board.stop or spec.session.spent()):
         worker.step()
     worker.close()
 
@@ -115,13 +115,6 @@ def use_gpu(device: str) -> None:
     torch.cuda.set_device(device)  # else pinned memory would open a context on the first GPU too
     torch.set_float32_matmul_precision("high")  # TF32
     torch.backends.cudnn.benchmark = True  # shapes stay the same
-
-
-def spent(session: Session) -> bool:
-    """Whether the run's steps are used up. Asked once a rollout, so a run overshoots by at most a rollout
-    of every worker."""
-    limit = session.config.run.max_steps
-    return bool(limit) and session.board.total("env_steps") >= limit
 
 
 def count_update(board: Scoreboard, row: int, result: PushResult, metrics: dict[str, float]) -> None:

@@ -91,6 +91,11 @@ class Evaluator:
             logs.draw_network(s.config, s.env)
         return logs
 
+    @property
+    def playing(self) -> bool:
+        """Whether an evaluation is in progress."""
+        return self._match is not None
+
     def tick(self) -> bool:
         """One small unit of work. Returns False when there is nothing to do for now."""
         if self.finished:

@@ -5,9 +5,9 @@ from a3c.envs import resolve_env
 from a3c.settings.config import resolve
 from a3c.stores.scoreboard import Scoreboard
 from a3c.stores.shared import StoreMemory
+from a3c.training.inline_team import InlineLink
 from a3c.training.session import Session, probe
-from a3c.training.trainer import InlineLink
-from a3c.training.worker import Worker, WorkerSpec, spent
+from a3c.training.worker import Worker, WorkerSpec
 
 
 def make_session(folder, given):
@@ -25,7 +25,7 @@ def train(folder, given):
     """Trains for `max_steps`; returns the session."""
     session = make_session(folder, given)
     worker = Worker(WorkerSpec(session, 0, 0), InlineLink())
-    while not spent(session):
+    while not session.spent():
         worker.step()
     worker.close()
     return session

@@ -7,7 +7,7 @@ import torch
 
 from a3c.agents.make import make_agent, metric_names
 from a3c.settings.algorithms import ALGOS, TABULAR, WITH_NETWORK
-from a3c.training.trainer import InlineLink
+from a3c.training.inline_team import InlineLink
 from a3c.training.worker import Worker, WorkerSpec
 from tests.agents.learning import make_session
 

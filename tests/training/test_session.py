@@ -5,7 +5,7 @@ import pytest
 from a3c.storage.saving import Progress, counters_in
 from a3c.storage.shelf import newest_checkpoint
 from a3c.training.session import resume
-from tests.training.sessions import make_session
+from tests.evaluators.fakes import make_session
 
 
 def saved(session, counts):

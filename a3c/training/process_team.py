@@ -1,0 +1,116 @@
+"""Workers and the evaluator of a run as supervised processes of their own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from a3c.console.restart import take_requests
+from a3c.processes.child import Link
+from a3c.processes.group import ChildSpec, ChildStatus, Event, ProcessGroup
+from a3c.processes.spawning import ensure_open_files
+from a3c.processes.supervisor import EVALUATOR, WORKER, ChildState, Limits
+from a3c.settings.groups import RunConfig
+from a3c.training.divergence import Guard
+from a3c.training.session import Session
+from a3c.training.worker import WorkerSpec, run_worker
+
+_POLL_S = 0.1
+_log = logging.getLogger(__name__)
+
+
+class ProcessTeam:
+    """A `Team` of processes. They share the session's memory; one that ends is replaced.
+
+    Args:
+        session: the run.
+        evaluate: what the evaluator process does.
+    """
+
+    def __init__(self, session: Session, evaluate: Callable[[Session, Link], None]) -> None:
+        self._session, self._guard = session, Guard(session)
+        self._group = ProcessGroup(
+            children(session, evaluate),
+            lambda: heartbeats(session),
+            lambda level, text: _log.log(logging.getLevelNamesMapping()[level.upper()], text),
+            session.run_dir / "logs",
+            limits(session.config.run),
+        )
+
+    @property
+    def ready(self) -> bool:
+        states = self._states_of(WORKER)
+        return states.count(ChildState.RUNNING) >= min(self._session.config.run.min_workers, len(states))
+
+    @property
+    def at_work(self) -> bool:
+        return any(state is not ChildState.DONE for state in self._states_of(WORKER))
+
+    @property
+    def evaluating(self) -> bool:
+        return self._states_of(EVALUATOR)[0] in (ChildState.STARTING, ChildState.RUNNING)
+
+    def _states_of(self, role: str) -> list[ChildState]:
+        return [child.state for child in self._group.states().values() if child.role == role]
+
+    def start(self) -> None:
+        ensure_open_files(self._session.workers + 1)
+        self._session.share()
+        take_requests(self._session.run_dir, ())  # those of an earlier start are void
+        self._group.start()
+
+    def turn(self) -> list[Event]:
+        self._group.wait(_POLL_S)
+        events = self._group.poll()
+        if trouble := self._guard.check():
+            self._group.renew(partial(self._guard.roll_back, trouble))
+        for name in take_requests(self._session.run_dir, self._group.states()):
+            _log.info("%s is replaced, as asked", name)
+            self._group.restart(name)
+        self._group.trim_logs()
+        return events
+
+    def states(self) -> Mapping[str, ChildStatus]:
+        return self._group.states()
+
+    def end_workers(self, timeout_s: float, idle: Callable[[], None]) -> list[Event]:
+        return self._group.stop(WORKER, timeout_s, idle)
+
+    def end_evaluator(self, timeout_s: float, idle: Callable[[], None]) -> list[Event]:
+        return self._group.stop(EVALUATOR, timeout_s, idle)
+
+    def close(self) -> None:
+        self._group.kill_all()
+
+
+def children(session: Session, evaluate: Callable[[Session, Link], None]) -> list[ChildSpec]:
+    """Who is to be started: the workers and the evaluator."""
+
+    def worker(worker_id: int) -> ChildSpec:
+        return ChildSpec(
+            f"worker-{worker_id}",
+            WORKER,
+            run_worker,
+            lambda restarts: (WorkerSpec(session, worker_id, restarts),),
+        )
+
+    evaluator = ChildSpec("evaluator", EVALUATOR, evaluate, lambda restarts: (session,))
+    return [*(worker(i) for i in range(session.workers)), evaluator]
+
+
+def heartbeats(session: Session) -> dict[str, tuple[float, str]]:
+    """Each child's last sign of life and phase."""
+    board = session.board
+    rows = {f"worker-{i}": i for i in range(session.workers)} | {"evaluator": board.evaluator_row}
+    return {name: (board.get(row, "heartbeat"), board.phase(row)) for name, row in rows.items()}
+
+
+def limits(run: RunConfig) -> Limits:
+    """How patient the supervisor is. A pause of its own counts for less than a child's silence."""
+    return Limits(
+        start_s=max(Limits.start_s, run.stall_after),
+        stall_s=run.stall_after,
+        min_workers=run.min_workers,
+        max_tick_s=min(Limits.max_tick_s, run.stall_after / 4),
+    )

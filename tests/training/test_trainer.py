@@ -1,0 +1,189 @@
+"""Why a run ends, and that it ends in order."""
+
+import io
+import signal
+import time
+
+import pytest
+
+from a3c.console.live import PlainView
+from a3c.errors import QuorumLost
+from a3c.processes.group import Event
+from a3c.processes.signals import Signals
+from a3c.storage.open_run import open_run
+from a3c.storage.shelf import entries
+from a3c.stores.scoreboard import STOP_ALL, STOP_AND_SCORE, STOP_WORKERS
+from a3c.training.inline_team import InlineTeam
+from a3c.training.reporter import Reporter
+from a3c.training.trainer import Run
+from evaluators.process.evaluator import Evaluator
+from tests.evaluators.fakes import make_session
+
+SMALL = {"workers": 0, "envs_per_worker": 2, "num_steps": 5, "eval_episodes": 2}
+
+
+class Bench:
+    """A run in one process, and all that it is made of."""
+
+    def __init__(self, folder, make_evaluator=Evaluator, **settings):
+        self.folder = open_run(folder, make_session(folder / "x", **SMALL | settings).config, ["test"])
+        self.session = make_session(self.folder.path, **SMALL | settings)
+        self.output = io.StringIO()
+        self.reporter = Reporter(self.session, self.folder, PlainView(self.output, 0.0))
+        self.reporter.greet()
+        self.signals = Signals()
+        self.team = InlineTeam(self.session, make_evaluator)
+        self.run = Run(self.session, self.reporter, self.signals, self.team)
+
+    @property
+    def steps(self):
+        return self.session.board.total("env_steps")
+
+    def saved(self):
+        return [entry.step for entry in entries(self.folder.path)]
+
+
+class Idler:
+    """An evaluator that keeps nothing; it leaves when it was told `patience` times, and notes how."""
+
+    playing = False
+
+    def __init__(self, session, link, agent_state, patience=3):
+        self.finished, self.orders = False, []
+        self._board, self._patience = session.board, patience
+
+    def tick(self):
+        self.orders.append(self._board.stop)
+        self.finished = bool(self._board.stop) and len([o for o in self.orders if o]) >= self._patience
+        return False
+
+
+@pytest.fixture
+def bench_of(tmp_path):
+    made = []
+
+    def make(*args, **settings):
+        made.append(Bench(tmp_path, *args, **settings))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.folder.close()
+
+
+def test_there_is_no_reason_to_end_a_run_that_has_no_limit(bench_of):
+    bench = bench_of()
+    bench.session.board.add(0, {"env_steps": 10**9})
+    bench.reporter.take([Event("evaluator", "evaluation", {"mean": 500.0})])
+    assert bench.run.why_end() is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"max_steps": 100}, "--max-steps 100 is reached"),
+        ({"max_time": 0.001}, "--max-time 0.001 s is over"),
+        ({"target_score": 20.0}, "score 25 reached --target-score 20"),
+    ],
+)
+def test_a_limit_that_is_reached_completes_a_run(bench_of, settings, reason):
+    bench = bench_of(**settings)
+    bench.session.board.add(0, {"env_steps": 100})
+    bench.reporter.take([Event("evaluator", "evaluation", {"mean": 25.0})])
+    time_is_over = time.monotonic() + 0.002
+    while time.monotonic() < time_is_over:
+        pass
+    assert bench.run.why_end() == (reason, True)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"max_steps": 101}, {"max_time": 1000.0}, {"target_score": 26.0}, {"max_rss": 2**50}]
+)
+def test_a_limit_that_is_not_reached_ends_nothing(bench_of, settings):
+    bench = bench_of(**settings)
+    bench.session.board.add(0, {"env_steps": 100})
+    bench.reporter.take([Event("evaluator", "evaluation", {"mean": 25.0})])
+    assert bench.run.why_end() is None
+
+
+def test_a_signal_comes_before_every_limit(bench_of):
+    bench = bench_of(max_steps=1)
+    bench.session.board.add(0, {"env_steps": 100})
+    bench.signals.requested = signal.SIGTERM
+    assert bench.run.why_end() == ("stopped by SIGTERM", False)
+
+
+def test_f11_too_much_memory_stops_a_run(bench_of):
+    ending = bench_of(max_rss=1_000_000).run.why_end()
+    assert not ending.complete
+    assert ending.reason.endswith("MB and --max-rss is 1 MB")
+
+
+def test_a_run_that_all_workers_have_left_is_not_finished(bench_of):
+    bench = bench_of(Idler)
+    bench.team.start()
+    bench.team.end_workers(1.0, lambda: None)
+    with pytest.raises(QuorumLost, match="every worker has left before the run was done"):
+        bench.run.why_end()
+
+
+def test_a_complete_run_gets_a_last_score_and_a_last_checkpoint(bench_of):
+    bench = bench_of(max_steps=100, eval_every=1000.0)
+    assert bench.run.until_end() == ("--max-steps 100 is reached", True)
+    assert 100 <= bench.steps < 110
+    assert bench.saved() == [bench.steps]
+    assert bench.reporter.last_score is not None
+    assert bench.folder.path.joinpath("status.json").exists()
+
+
+def test_a_stopped_run_gets_a_last_checkpoint_and_no_score(bench_of):
+    bench = bench_of(eval_every=1000.0)
+    step = bench.team.turn
+
+    def stopped_in_time():
+        if bench.steps >= 50:
+            bench.signals.requested = signal.SIGINT
+        return step()
+
+    bench.team.turn = stopped_in_time
+    assert bench.run.until_end() == ("stopped by SIGINT", False)
+    assert bench.saved() == [bench.steps]
+    assert bench.reporter.last_score is None
+
+
+def test_the_last_checkpoint_is_written_here_when_the_evaluator_left_none(bench_of, caplog):
+    bench = bench_of(Idler, max_steps=20)
+    bench.run.until_end()
+    assert bench.saved() == [bench.steps]
+    assert "the evaluator left no last checkpoint" in caplog.text
+    bench.reporter.finish("finished", "done")
+    assert f"checkpoint ckpt-{bench.steps:09d}" in bench.output.getvalue()
+
+
+def test_nothing_is_written_for_a_run_that_made_no_step(bench_of):
+    bench = bench_of(Idler)
+    bench.signals.requested = signal.SIGTERM
+    bench.run.until_end()
+    assert bench.saved() == []
+
+
+def test_the_evaluator_is_told_how_to_end(bench_of):
+    for requested, orders in ((None, {STOP_AND_SCORE}), (signal.SIGTERM, {STOP_ALL})):
+        bench = bench_of(Idler, max_steps=1)
+        bench.signals.requested = requested
+        bench.run.until_end()
+        assert set(bench.team._evaluator.orders) - {0, STOP_WORKERS} == orders
+
+
+def test_a_signal_cuts_the_last_score_short(bench_of):
+    class Slow(Idler):
+        def tick(self):
+            if self._board.stop == STOP_AND_SCORE:
+                bench.signals.requested = signal.SIGTERM
+                return True
+            return super().tick()
+
+    bench = bench_of(Slow, max_steps=10)
+    assert bench.run.until_end().complete
+    assert bench.session.board.stop == STOP_ALL
+    assert bench.team._evaluator.finished

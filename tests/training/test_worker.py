@@ -1,0 +1,164 @@
+"""A worker on a real environment and a real store: what it takes, gives and counts, and when it ends."""
+
+import itertools
+
+import pytest
+import torch
+
+from a3c.training.worker import Worker, WorkerSpec, run_worker
+from tests.evaluators.fakes import make_session
+from tests.fault_env import FaultEnv
+
+SMALL = {"envs_per_worker": 2, "num_steps": 5}
+PHASES = ("pull", "act", "env", "learn", "push")
+
+
+class Heard:
+    """A link that keeps what it is told."""
+
+    def __init__(self):
+        self.facts, self.is_ready = {}, False
+
+    def context(self, **facts):
+        self.facts |= facts
+
+    def ready(self):
+        self.is_ready = True
+
+
+def make(folder, **settings):
+    session = make_session(folder, **SMALL | settings)
+    return session, Worker(WorkerSpec(session, 0, 0), Heard())
+
+
+def before_each_lesson(worker, action):
+    """Has `action()` happen between a worker's pull and its push."""
+    lessons = worker.agent.lessons
+
+    def interrupted(lesson):
+        def learn():
+            action()
+            return lesson()
+
+        return learn
+
+    worker.agent.lessons = lambda rollout: [interrupted(lesson) for lesson in lessons(rollout)]
+
+
+def test_a_step_is_a_rollout_and_an_update(tmp_path):
+    session, worker = make(tmp_path)
+    before = session.memory.weights.clone()
+    worker.step()
+    totals = session.board.totals()
+    assert (totals["env_steps"], totals["frames"], totals["updates"]) == (10, 10, 1)
+    assert totals["metric_count"] == 1
+    assert totals["grad_norm"] > 0
+    assert all(totals[f"time_{phase}"] > 0 for phase in PHASES)
+    assert not session.memory.weights.equal(before)
+    assert session.board.get(0, "heartbeat") > 0
+
+
+def test_it_acts_with_the_newest_weights(tmp_path):
+    session, worker = make(tmp_path, lr=0.0)
+    session.memory.weights.mul_(0.5)
+    worker.step()
+    assert worker.agent.parameters.flat.equal(session.memory.weights)
+
+
+def test_games_that_end_are_counted_whole(tmp_path):
+    session, worker = make(tmp_path)
+    while session.board.total("episodes") < 3:
+        worker.step()
+    totals = session.board.totals()
+    assert totals["return_sum"] == totals["length_sum"]  # CartPole gives 1 a step
+    assert 3 * 8 <= totals["length_sum"] <= totals["env_steps"]
+
+
+def test_one_that_is_told_to_stop_does_nothing_more(tmp_path):
+    session, worker = make(tmp_path)
+    session.board.stop = 1
+    worker.step()
+    assert session.board.total("env_steps") == session.board.total("updates") == 0
+
+
+def test_one_that_is_told_to_stop_leaves_between_two_lessons(tmp_path):
+    session, worker = make(tmp_path, algo="ppo", num_steps=64, minibatch_size=16, epochs=4)
+
+    def tell():
+        session.board.stop = 1
+
+    before_each_lesson(worker, tell)
+    worker.step()
+    assert session.board.total("updates") == 1
+
+
+def test_the_lessons_of_a_rollout_are_all_pushed(tmp_path):
+    session, worker = make(tmp_path, algo="ppo", num_steps=64, minibatch_size=16, epochs=4)
+    worker.step()
+    assert session.board.total("updates") == 4 * 2 * 64 / 16
+
+
+def test_a_gradient_that_is_not_finite_is_counted_and_not_applied(tmp_path):
+    rewards = {
+        "env": f"{FaultEnv.__module__}:Fault-v0",
+        "env_kwargs": {"mode": "huge_reward", "at": 1},
+        "reward_clip": 0.0,
+    }
+    session, worker = make(tmp_path, **rewards)
+    before = session.memory.weights.clone()
+    worker.step()
+    totals = session.board.totals()
+    assert (totals["updates"], totals["rejected_nonfinite"], totals["rejected_stale"]) == (0, 1, 0)
+    assert totals["metric_count"] == 0
+    assert totals["env_steps"] == 10  # they were taken
+    assert session.memory.weights.equal(before)
+
+
+def test_a_stale_gradient_is_counted_and_not_applied(tmp_path):
+    session, worker = make(tmp_path, max_lag=3)
+    board = session.board
+    before_each_lesson(worker, lambda: board.add(board.main_row, {"updates": 4}))
+    worker.step()
+    totals = session.board.totals()
+    assert (totals["updates"], totals["rejected_nonfinite"], totals["rejected_stale"]) == (4, 0, 1)
+    assert totals["metric_count"] == 0
+
+
+def test_seeds_differ_by_worker_and_incarnation(tmp_path):
+    session = make_session(tmp_path, **SMALL)
+    resumed = make_session(tmp_path, resumes=1, **SMALL)
+    other = make_session(tmp_path, seed=2, **SMALL)
+    seeds = [
+        tuple(WorkerSpec(start, worker, incarnation).seeds(3))
+        for start, worker, incarnation in itertools.product((session, resumed, other), (0, 1), (0, 1))
+    ]
+    assert len(set(seeds)) == 12
+    assert len({seed for group in seeds for seed in group}) == 36
+    assert WorkerSpec(session, 0, 0).seeds(3) == list(seeds[0])
+
+
+def test_the_same_incarnation_learns_the_same(tmp_path):
+    weights = []
+    for _ in range(2):
+        session, worker = make(tmp_path)
+        for _ in range(3):
+            worker.step()
+        weights.append(session.memory.weights)
+    assert torch.equal(*weights)
+
+
+def test_a_worker_process_trains_until_the_steps_are_used_up(tmp_path):
+    session, link = make_session(tmp_path, max_steps=35, **SMALL), Heard()
+    run_worker(WorkerSpec(session, 0, 0), link)
+    assert 35 <= session.board.total("env_steps") < 35 + 2 * 5
+    assert session.board.phase(0) == "done"
+    assert link.is_ready
+    assert {"worker", "env", "seeds", "device", "step"} <= set(link.facts)
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_worker_process_ends_when_it_is_told(tmp_path, stop):
+    session = make_session(tmp_path, **SMALL)
+    session.board.stop = stop
+    run_worker(WorkerSpec(session, 0, 0), Heard())
+    assert session.board.total("env_steps") == 0
