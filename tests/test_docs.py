@@ -55,14 +55,14 @@ def test_lines_are_at_most_125_columns_wide(document: Path) -> None:
 
 def test_every_curve_is_explained():
     """Each TensorBoard tag of a run stands in docs/metrics.md."""
-    from a3c.agents.make import metric_names
+    from a3c.agents.make import ALGORITHMS
     from a3c.settings.algorithms import ALGOS
     from a3c.stores.scoreboard import Scoreboard
     from evaluators.process.meter import EVALUATION_TAGS, interval_row, training_points
 
     text = (ROOT / "docs" / "metrics.md").read_text()
     for algo in ALGOS:
-        names = metric_names(algo)
+        names = ALGORITHMS[algo].metric_names
         before = Scoreboard(1, names).totals()
         after = {name: value + 1 for name, value in before.items()}
         tags = [*training_points(interval_row(before, after, 1.0, names)), *EVALUATION_TAGS.values()]

@@ -1,33 +1,32 @@
-"""The A3C agent: an actor and a critic that learn from rollouts of the policy itself (Mnih et al. 2016).
-
-While acting, the agent keeps the features it computed of each observation with their autograd graph: the
-weights are constant inside a rollout, so a second pass through the convolutions would only compute the same
-again. The few layers after them are computed once more, for the whole rollout at a time: going backward
-through them step by step would take longer. On a GPU, where launching a kernel costs more than its work, all
-of it is computed once more, in one batch.
-
-A rollout may be learned from several times (`epochs`). From the second pass on the weights are no longer
-those that acted, so what is computed is PPO's objective (Schulman et al. 2017, eq. 7), which stops rewarding
-an action once its probability has moved far enough.
-"""
+"""What A3C and PPO have in common: a policy of an actor and a critic, and PPO's lesson from a rollout."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from a3c.agents.base import Lesson
-from a3c.learning.losses import ActorCriticLoss, LossWeights, PpoLoss, actor_critic_loss, ppo_loss
-from a3c.learning.returns import explained_variance, gae
+from a3c.learning.losses import ActorCriticLoss, LossWeights, ppo_loss
+from a3c.learning.returns import Advantages, explained_variance, gae
 from a3c.learning.schedules import linear
-from a3c.networks.actor_critic import ActorCritic, NetworkOutput
-from a3c.networks.compute import to_compute_format
+from a3c.networks.actor_critic import ActorCritic, NetworkOutput, make_network
+from a3c.networks.compute import to_compute_format, use_bf16
+from a3c.settings.algorithms import FACTS
+from a3c.settings.config import Config
 from a3c.stores.parameters import Parameters, gradients_of
-from a3c.types import ActorOutput, Counters, Gradients, Rollout, State
+from a3c.types import ActorOutput, Counters, EnvSpec, Gradients, Rollout, State
+
+METRICS = (
+    "policy_loss",
+    "value_loss",
+    "entropy",
+    "value_mean",
+    "explained_variance",
+    "approx_kl",
+    "clip_fraction",
+)
+"""What every lesson reports."""
 
 CACHED_IMAGES = 64
 """Images a CPU computes at a time; 320 of them leave its caches, and A3Clstm's layers take a third longer."""
@@ -120,17 +119,53 @@ class ActorCriticPolicy:
         return ActorOutput(self.choose(output.logits).cpu().numpy(), output.state)
 
 
-class PolicyAgent:
-    """What agents with an `ActorCriticPolicy` share: it acts for them and holds their weights and chance."""
+def judge(logits: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities of `actions` [...] under logits [..., A], and the entropies; both [...]."""
+    all_log_probs = torch.log_softmax(logits, -1)
+    log_probs = all_log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+    return log_probs, -(all_log_probs.exp() * all_log_probs).sum(-1)
 
-    def __init__(self, policy: ActorCriticPolicy, weights: LossWeights) -> None:
+
+class Samples(NamedTuple):
+    """N real steps of a rollout, and what the weights that acted say of them; without gradient."""
+
+    actions: torch.Tensor  # [N] int64
+    log_probs: torch.Tensor  # [N], of the actions
+    values: torch.Tensor  # [N]
+    advantages: torch.Tensor  # [N]
+    targets: torch.Tensor  # [N], of the value
+
+    def take(self, indices: torch.Tensor) -> Samples:
+        return Samples(*(part[indices] for part in self))
+
+
+class Objective(NamedTuple):
+    """What is to be learned."""
+
+    gamma: float  # discount per step
+    tau: float  # lambda of GAE
+    weights: LossWeights  # of the terms of the loss, at first
+    epochs: int = 1  # passes over each rollout
+    clip_range: float = 0.2  # how far the ratio of new to old policy may leave 1 and still be rewarded
+
+
+class ActorCriticAgent:
+    """What agents with an `ActorCriticPolicy` share: schedules, state, and PPO's lesson.
+
+    Args:
+        policy: acts and holds the network.
+        objective: what is to be learned.
+    """
+
+    def __init__(self, policy: ActorCriticPolicy, objective: Objective) -> None:
         self.policy, self.parameters = policy, policy.parameters
-        self.weights, self._entropy_coef = weights, weights.entropy
+        self.objective, self.weights = objective, objective.weights
 
     def begin_rollout(self, counters: Counters) -> None:
-        if end := self.weights.entropy_end:
-            entropy = linear(self._entropy_coef, 0.0, end, counters.env_steps)
-            self.weights = self.weights._replace(entropy=entropy)
+        initial = self.objective.weights
+        if end := initial.entropy_end:
+            entropy = linear(initial.entropy, 0.0, end, counters.env_steps)
+            self.weights = initial._replace(entropy=entropy)
 
     def initial_state(self, batch: int) -> State:
         return self.policy.initial_state(batch)
@@ -144,134 +179,71 @@ class PolicyAgent:
     def set_state(self, state: dict[str, Any]) -> None:
         self.policy.generator.set_state(state["generator"])
 
-
-def judge(logits: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities of `actions` [...] under logits [..., A], and the entropies; both [...]."""
-    all_log_probs = torch.log_softmax(logits, -1)
-    log_probs = all_log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-    return log_probs, -(all_log_probs.exp() * all_log_probs).sum(-1)
-
-
-class FirstPass(NamedTuple):
-    """What the first pass over a rollout leaves to the others; the N real steps, without gradient."""
-
-    log_probs: torch.Tensor  # [N], of the actions, under the policy that took them
-    values: torch.Tensor  # [N]
-    advantages: torch.Tensor  # [N]
-    targets: torch.Tensor  # [N], of the value
-
-
-class ActorCriticAgent(PolicyAgent):
-    """An `ActorCriticPolicy` that learns: n-step advantage actor-critic with GAE.
-
-    Args:
-        policy: acts and holds the network.
-        gamma: discount per step.
-        tau: lambda of GAE.
-        weights: of the terms of the loss.
-        epochs: passes over each rollout.
-        clip_range: of the passes after the first.
-        recompute: learn from features computed again, in one batch, not from those kept while acting.
-    """
-
-    metric_names: tuple[str, ...] = (
-        "policy_loss",
-        "value_loss",
-        "entropy",
-        "value_mean",
-        "explained_variance",
-    )
-
-    def __init__(
-        self,
-        policy: ActorCriticPolicy,
-        *,
-        gamma: float,
-        tau: float,
-        weights: LossWeights,
-        epochs: int = 1,
-        clip_range: float = 0.2,
-        recompute: bool = False,
-    ) -> None:
-        super().__init__(policy, weights)
-        self.gamma, self.tau = gamma, tau
-        self.epochs, self.clip_range = epochs, clip_range
-        self.recompute = recompute
-        # Of each step so far: the features [B, F] with their graph, or what to compute them from [B, ...].
-        self._seen: list[torch.Tensor] = []
-        self._first_pass: FirstPass | None = None
-
-    def begin_rollout(self, counters: Counters) -> None:
-        super().begin_rollout(counters)
-        self._seen.clear()
-
-    def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
-        image = self.policy.upload(observation)
-        with torch.set_grad_enabled(not self.recompute):
-            features = self.policy.see(image)
-        self._seen.append(image if self.recompute else features)
-        with torch.no_grad():
-            output = self.policy.decide(features, first, state)
-        return ActorOutput(self.policy.choose(output.logits).cpu().numpy(), output.state)
-
-    def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
-        again = [partial(self.gradients_again, rollout)] * (self.epochs - 1)
-        return [partial(self.gradients, rollout), *(again if rollout.env_steps else ())]
-
-    def gradients(self, rollout: Rollout) -> tuple[Gradients, dict[str, float]]:
-        """Gradient of the loss on the rollout that was just acted, and metrics."""
-        rewards, discounts, valid, actions = (
+    @torch.no_grad()
+    def advantages(self, rollout: Rollout, values: torch.Tensor) -> Advantages:
+        """Advantages and value targets of a rollout by the values [T, B] of its steps."""
+        last = self.policy.forward(rollout.observations[-1], rollout.firsts[-1], rollout.final_state)
+        all_values = torch.cat([values, last.value.unsqueeze(0)])
+        rewards, discounts, valid = (
             torch.from_numpy(a).to(self.policy.device)
-            for a in (rollout.rewards, rollout.discounts, rollout.valid(), rollout.actions)
+            for a in (rollout.rewards, rollout.discounts, rollout.valid())
         )
-        seen = torch.stack(self._seen)
-        features = self.policy.see_all(seen) if self.recompute else seen
-        output = self.policy.unroll(features, rollout.firsts[:-1], rollout.initial_state)
-        values = output.value
-        log_probs, entropies = judge(output.logits, actions)
-        with torch.no_grad():
-            bootstrap = self.policy.forward(
-                rollout.observations[-1], rollout.firsts[-1], rollout.final_state
-            ).value
-            all_values = torch.cat([values, bootstrap.unsqueeze(0)])
-            advantages, targets = gae(rewards, discounts, all_values, valid, self.gamma, self.tau)
-        loss = actor_critic_loss(log_probs, entropies, values, advantages, targets, valid, self.weights)
-        gradients = gradients_of(loss.total, self.policy.network)
-        self._seen.clear()
-        parts = (log_probs, values, advantages, targets)
-        first = self._first_pass = FirstPass(*(part.detach()[valid] for part in parts))
-        return gradients, report(loss, first.values, first.targets)
+        return gae(rewards, discounts, all_values, valid, self.objective.gamma, self.objective.tau)
 
-    def gradients_again(self, rollout: Rollout) -> tuple[Gradients, dict[str, float]]:
-        """Gradient of PPO's loss on a rollout that was learned from before, and metrics."""
-        first, device = self._first_pass, self.policy.device
-        if first is None:
-            raise RuntimeError("gradients_again() before gradients()")
-        valid, actions = (torch.from_numpy(a).to(device) for a in (rollout.valid(), rollout.actions))
-        features = self.policy.see_all(self.policy.upload(rollout.observations[:-1]))
-        output = self.policy.unroll(features, rollout.firsts[:-1], rollout.initial_state)
-        values = output.value[valid]
-        log_probs, entropies = judge(output.logits[valid], actions[valid])
+    def surrogate_gradients(
+        self, logits: torch.Tensor, values: torch.Tensor, samples: Samples
+    ) -> tuple[Gradients, dict[str, float]]:
+        """Gradient of PPO's loss on samples that others may have been learned from since, and metrics.
+
+        Args:
+            logits: [N, A], of the weights as they are now.
+            values: [N], of the weights as they are now.
+            samples: what the weights that acted say.
+        """
+        log_probs, entropies = judge(logits, samples.actions)
         loss = ppo_loss(
             log_probs=log_probs,
-            old_log_probs=first.log_probs,
+            old_log_probs=samples.log_probs,
             entropies=entropies,
             values=values,
-            advantages=first.advantages,
-            value_targets=first.targets,
-            clip=self.clip_range,
+            advantages=samples.advantages,
+            value_targets=samples.targets,
+            clip=self.objective.clip_range,
             weights=self.weights,
         )
-        gradients = gradients_of(loss.total, self.policy.network)
-        return gradients, report(loss, values.detach(), first.targets)
+        return gradients_of(loss.total, self.policy.network), report(loss, samples)
 
 
-def report(loss: ActorCriticLoss | PpoLoss, values: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
-    """The metrics of a lesson; values and targets [N] of the real steps."""
+def report(loss: ActorCriticLoss, samples: Samples) -> dict[str, float]:
+    """The metrics of a lesson: of its loss, and of the critic while acting."""
     return {
         "policy_loss": float(loss.policy.detach()),
         "value_loss": float(loss.value.detach()),
         "entropy": float(loss.entropy.detach()),
-        "value_mean": float(values.mean()) if len(values) else 0.0,
-        "explained_variance": explained_variance(values, targets),
+        "value_mean": float(samples.values.mean()) if len(samples.values) else 0.0,
+        "explained_variance": explained_variance(samples.values, samples.targets),
+        "approx_kl": float(loss.approx_kl),
+        "clip_fraction": float(loss.clip_fraction),
     }
+
+
+# ---------------------------------------------------------------------------------------------------
+# From settings
+
+
+def make_policy(config: Config, spec: EnvSpec, seed: int, device: str, greedy: bool) -> ActorCriticPolicy:
+    """An actor and a critic with fresh weights. Raises ValueError when the network does not fit."""
+    torch.manual_seed(seed)  # of the initial weights
+    learn = config.learn
+    model = learn.model or "mlp"
+    network = make_network(model, spec.observation_shape, spec.num_actions)
+    return ActorCriticPolicy(network, seed, device, greedy, use_bf16(learn.precision, model, device))
+
+
+def make_objective(config: Config) -> Objective:
+    """What the settings ask for."""
+    learn = config.learn
+    entropy_end = config.run.max_steps if learn.entropy_schedule == "linear" else 0
+    weights = LossWeights(learn.value_coef, learn.entropy_coef, entropy_end)
+    epochs = learn.epochs or FACTS[learn.algo].epochs
+    return Objective(learn.gamma, learn.tau, weights, epochs, learn.clip_range)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from a3c.settings.config import Config
 from a3c.stores.parameters import Parameters
-from a3c.types import ActorOutput, Counters, Gradients, Rollout, State
+from a3c.types import ActorOutput, Counters, EnvSpec, Gradients, Rollout, State
 
 
 class Policy(Protocol):
@@ -44,9 +46,6 @@ nothing to apply yet."""
 class Agent(Policy, Protocol):
     """A policy that also learns from its own rollouts."""
 
-    metric_names: tuple[str, ...]
-    """What a lesson reports, always in full."""
-
     def begin_rollout(self, counters: Counters) -> None:
         """Called after new weights were taken into use and before the first `act` of a rollout; schedules
         (epsilon, entropy) follow the global counters."""
@@ -65,3 +64,27 @@ class Agent(Policy, Protocol):
     def set_state(self, state: dict[str, Any]) -> None:
         """Takes back what `get_state` gave."""
         ...
+
+
+def check_nothing(config: Config, spec: EnvSpec) -> None:
+    """What most algorithms have to check before a start."""
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """An algorithm, as those know it who do not care how it works. What flags need to know of it besides is
+    in `a3c.settings.algorithms`, under the same name."""
+
+    name: str
+    metric_names: tuple[str, ...]
+    """What each of its lessons reports, always in full."""
+
+    make_policy: Callable[[Config, EnvSpec, int, str, bool], Policy]
+    """(config, spec, seed, device, greedy) to what plays: the same network without the learning. Raises
+    ValueError when the network does not fit the environment."""
+
+    make_agent: Callable[[Config, EnvSpec, int, str, int], Agent]
+    """(config, spec, seed, device, worker_id) to the agent of a worker that learns. Raises ValueError too."""
+
+    check: Callable[[Config, EnvSpec], None] = check_nothing
+    """Makes sure, before anything starts, that there is what it needs. Raises UsageError."""

@@ -15,15 +15,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from a3c.agents.base import Lesson
+from a3c.agents.base import Algorithm, Lesson
+from a3c.errors import UsageError
 from a3c.learning.losses import huber_td_loss
-from a3c.learning.replay import Replay, ReplayBatch, ReplaySpec
+from a3c.learning.replay import Replay, ReplayBatch, ReplaySpec, check_memory, free_memory
 from a3c.learning.schedules import linear
-from a3c.networks.compute import to_compute_format
-from a3c.networks.q import QNetwork
+from a3c.networks.compute import to_compute_format, use_bf16
+from a3c.networks.q import QNetwork, make_q_network
+from a3c.settings.config import Config
 from a3c.settings.groups import DqnConfig, ExploreConfig
 from a3c.stores.parameters import Parameters, gradients_of
-from a3c.types import ActorOutput, Counters, Gradients, Rollout, State
+from a3c.types import ActorOutput, Counters, EnvSpec, Gradients, Rollout, State
 
 EVAL_EPSILON = 0.001
 """Chance of a random action in evaluations that are not greedy: it ends a game that would wait for ever."""
@@ -88,8 +90,6 @@ class DqnAgent:
         ranks: [B] in 0..1, where each environment stands among those of all workers; see `epsilons`.
         warm_up: transitions in this worker's replay before it learns.
     """
-
-    metric_names: tuple[str, ...] = ("td_loss", "td_error", "q_mean", "epsilon", "replay_filled")
 
     def __init__(
         self,
@@ -200,3 +200,83 @@ def ranks(worker_id: int, workers: int, envs_per_worker: int) -> np.ndarray:
     """[B] in 0..1: the places of a worker's environments in the row of all; 0 for a single one."""
     total = workers * envs_per_worker
     return (worker_id * envs_per_worker + np.arange(envs_per_worker)) / max(1, total - 1)
+
+
+# ---------------------------------------------------------------------------------------------------
+# From settings
+
+
+def make_policy(config: Config, spec: EnvSpec, seed: int, device: str, greedy: bool) -> DqnPolicy:
+    """What plays."""
+    return fresh_policy(config, spec, seed, device, epsilon=0.0 if greedy else EVAL_EPSILON)
+
+
+def fresh_policy(config: Config, spec: EnvSpec, seed: int, device: str, epsilon: float) -> DqnPolicy:
+    """A Q network with fresh weights. Raises ValueError when it does not fit."""
+    torch.manual_seed(seed)  # of the initial weights
+    learn, dqn = config.learn, config.dqn
+    model = learn.model or "mlp"
+    network = make_q_network(model, spec.observation_shape, spec.num_actions, dqn.hidden, dqn.dueling)
+    return DqnPolicy(network, seed, device, epsilon, use_bf16(learn.precision, model, device))
+
+
+def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, worker_id: int) -> DqnAgent:
+    """The DQN agent of a worker, with its share of the replay, the random steps and the exploration."""
+    workers, batch = workers_of(config), config.learn.envs_per_worker
+    replay = replay_spec(config, spec)
+    replay = replay._replace(capacity=replay.capacity // workers)
+    return DqnAgent(
+        fresh_policy(config, spec, seed, device, epsilon=1.0),
+        replay,
+        config.dqn,
+        config.explore,
+        ranks(worker_id, workers, batch),
+        warm_up=max(config.dqn.batch_size, config.dqn.learning_starts // workers),
+    )
+
+
+def workers_of(config: Config) -> int:
+    """How many agents learn; 1 also when everything is one process."""
+    return config.run.workers or 1
+
+
+def replay_spec(config: Config, spec: EnvSpec) -> ReplaySpec:
+    """The replay of all workers together."""
+    return ReplaySpec(
+        capacity=config.dqn.replay_size,
+        shape=spec.observation_shape,
+        dtype=spec.observation_dtype,
+        stack=config.env.frame_stack or 0,
+        streams=config.learn.envs_per_worker,
+        n_steps=config.dqn.n_step,
+        gamma=config.learn.gamma,
+        priority_exponent=config.dqn.priority_exponent,
+    )
+
+
+def check_replay(config: Config, spec: EnvSpec) -> None:
+    """Makes sure, before anything starts, that the replay fits into the free memory.
+
+    Raises:
+        UsageError: it does not, or each worker's share is too small to learn from.
+    """
+    replay, workers = replay_spec(config, spec), workers_of(config)
+    try:
+        check_memory(replay, free_memory())
+    except UsageError as error:
+        raise UsageError(f"--replay-size: {error}") from error
+    share, wanted = replay.capacity // workers, 2 * max(config.dqn.batch_size, config.learn.num_steps)
+    rows, history = share // replay.streams, replay.stack + replay.n_steps
+    if share < wanted or rows <= max(history, config.learn.num_steps):
+        raise UsageError(
+            f"--replay-size {replay.capacity} gives each of {workers} workers {share}, too few to learn from"
+        )
+
+
+DQN = Algorithm(
+    "dqn",
+    ("td_loss", "td_error", "q_mean", "epsilon", "replay_filled"),
+    make_policy,
+    make_agent,
+    check_replay,
+)

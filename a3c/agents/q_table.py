@@ -15,9 +15,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
-from a3c.agents.base import Lesson
+from a3c.agents.base import Algorithm, Lesson
+from a3c.settings.config import Config
 from a3c.stores.parameters import Parameters
-from a3c.types import ActorOutput, Counters, Gradients, Rollout, Rows, State
+from a3c.types import ActorOutput, Counters, EnvSpec, Gradients, Rollout, Rows, State
 
 
 class Exploration(NamedTuple):
@@ -72,8 +73,6 @@ class QTableAgent:
         lr: alpha, the store's learning rate.
         exploration: how random the behaviour is.
     """
-
-    metric_names: tuple[str, ...] = ("td_error", "epsilon")
 
     def __init__(
         self, policy: QTablePolicy, *, algo: str, gamma: float, lr: float, exploration: Exploration
@@ -292,3 +291,27 @@ def group(cells: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray
     count = np.bincount(cells)
     unique = np.flatnonzero(count)
     return unique, np.bincount(cells, errors)[unique], count[unique]
+
+
+# ---------------------------------------------------------------------------------------------------
+# From settings
+
+
+def make_policy(config: Config, spec: EnvSpec, seed: int, device: str, greedy: bool) -> QTablePolicy:
+    """A fresh table, played greedily in any case."""
+    return QTablePolicy(spec.num_states, spec.num_actions, seed, config.table.initial_q)
+
+
+def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, worker_id: int) -> QTableAgent:
+    """The agent of a worker."""
+    explore = config.explore
+    return QTableAgent(
+        make_policy(config, spec, seed, device, greedy=False),
+        algo=config.learn.algo,
+        gamma=config.learn.gamma,
+        lr=config.optim.lr,
+        exploration=Exploration(explore.epsilon_start, explore.epsilon_final, explore.epsilon_decay),
+    )
+
+
+TABLES = tuple(Algorithm(name, ("td_error", "epsilon"), make_policy, make_agent) for name in LEARNERS)

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from a3c.agents.base import Lesson
+from a3c.agents.base import Algorithm, Lesson
+from a3c.settings.config import Config
 from a3c.stores.parameters import Parameters
-from a3c.types import ActorOutput, Counters, Rollout, State
+from a3c.types import ActorOutput, Counters, EnvSpec, Rollout, State
 
 
 class RandomAgent:
@@ -19,8 +20,6 @@ class RandomAgent:
         num_actions: A.
         seed: of its choices.
     """
-
-    metric_names: tuple[str, ...] = ()
 
     def __init__(self, num_actions: int, seed: int) -> None:
         self.parameters = Parameters({})
@@ -48,3 +47,11 @@ class RandomAgent:
 
     def set_state(self, state: dict[str, Any]) -> None:
         self._rng.bit_generator.state = state["rng"]
+
+
+def make_random(config: Config, spec: EnvSpec, seed: int, device: str, _: int) -> RandomAgent:
+    """It plays as it trains."""
+    return RandomAgent(spec.num_actions, seed)
+
+
+RANDOM = Algorithm("random", (), make_random, make_random)

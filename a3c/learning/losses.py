@@ -15,6 +15,8 @@ class ActorCriticLoss(NamedTuple):
     policy: torch.Tensor
     value: torch.Tensor
     entropy: torch.Tensor
+    approx_kl: torch.Tensor | float = 0.0  # of the new policy from the old, estimated by mean(r - 1 - log r)
+    clip_fraction: torch.Tensor | float = 0.0  # share of the samples whose ratio r left 1 +- clip
 
 
 class LossWeights(NamedTuple):
@@ -50,17 +52,6 @@ def actor_critic_loss(
     return ActorCriticLoss(total, policy, value, entropy)
 
 
-class PpoLoss(NamedTuple):
-    """Scalars; `total` is what the gradient is taken of."""
-
-    total: torch.Tensor
-    policy: torch.Tensor
-    value: torch.Tensor
-    entropy: torch.Tensor
-    approx_kl: torch.Tensor  # of the new policy from the old one, estimated by mean((r - 1) - log r)
-    clip_fraction: torch.Tensor  # share of the samples whose ratio left 1 +- clip
-
-
 def ppo_loss(
     *,
     log_probs: torch.Tensor,
@@ -71,7 +62,7 @@ def ppo_loss(
     value_targets: torch.Tensor,
     clip: float,
     weights: LossWeights,
-) -> PpoLoss:
+) -> ActorCriticLoss:
     """The clipped surrogate objective with value loss and entropy bonus (Schulman et al. 2017, eq. 7 and 9).
 
         r_t = pi(a_t|s_t) / pi_old(a_t|s_t)
@@ -88,7 +79,7 @@ def ppo_loss(
         approx_kl = (ratio - 1 - log_ratio).mean()
         clip_fraction = ((ratio - 1).abs() > clip).float().mean()
     total = policy + weights.value * value - weights.entropy * entropy
-    return PpoLoss(total, policy, value, entropy, approx_kl, clip_fraction)
+    return ActorCriticLoss(total, policy, value, entropy, approx_kl, clip_fraction)
 
 
 class TdLoss(NamedTuple):

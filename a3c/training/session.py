@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from a3c.agents.make import check_replay, make_policy, metric_names
+from a3c.agents.make import ALGORITHMS, make_policy
 from a3c.envs import make_env
 from a3c.errors import CheckpointError, UsageError
 from a3c.networks.bodies import BACKGROUND
@@ -89,14 +89,14 @@ def open_session(config: Config, run: RunDirectory) -> Session:
     """
     clean(run.path)
     env = probe(config)
-    check_replay(config, env)
+    ALGORITHMS[config.learn.algo].check(config, env)
     try:
         policy = make_policy(config, env, config.run.seed, "cpu", greedy=False)
     except ValueError as error:
         raise UsageError(f"--model {config.learn.model} with {config.env.env}: {error}") from error
     shapes = policy.parameters.shapes
     memory = StoreMemory.allocate(shapes, config.optim)
-    board = Scoreboard(max(config.run.workers or 0, 1), metric_names(config.learn.algo))
+    board = Scoreboard(max(config.run.workers or 0, 1), ALGORITHMS[config.learn.algo].metric_names)
     session = Session(config, env, run.path, memory, board)
     saved = find_checkpoint(run) if run.resumed else None
     if saved is None:

@@ -1,6 +1,6 @@
 """Training inside one process, for tests."""
 
-from a3c.agents.make import make_policy, metric_names
+from a3c.agents.make import ALGORITHMS, make_policy
 from a3c.envs import resolve_env
 from a3c.settings.config import resolve
 from a3c.stores.scoreboard import Scoreboard
@@ -17,7 +17,7 @@ def make_session(folder, given):
     weights = make_policy(config, env, config.run.seed, "cpu", greedy=False).parameters
     memory = StoreMemory.allocate(weights.shapes, config.optim)
     memory.weights.copy_(weights.flat)
-    board = Scoreboard(1, metric_names(config.learn.algo))
+    board = Scoreboard(1, ALGORITHMS[config.learn.algo].metric_names)
     return Session(config, env, folder, memory, board)
 
 

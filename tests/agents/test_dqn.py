@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from a3c.agents.dqn import DqnAgent, DqnPolicy, epsilons, ranks
-from a3c.agents.make import check_replay, make_agent, make_policy
+from a3c.agents.dqn import DQN, DqnAgent, DqnPolicy, check_replay, epsilons, ranks
+from a3c.agents.make import make_agent, make_policy
 from a3c.envs import make_env, resolve_env
 from a3c.errors import UsageError
 from a3c.learning.losses import huber_td_loss
@@ -126,7 +126,7 @@ def test_the_first_steps_are_random_and_nothing_is_learned():
     lessons = agent.lessons(rollout())
     gradients, metrics = lessons[0]()
     assert gradients.keys() == agent.parameters.views.keys()
-    assert set(metrics) == set(agent.metric_names)
+    assert set(metrics) == set(DQN.metric_names)
 
 
 def test_updates_per_rollout_are_that_many_different_draws():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from a3c.agents.actor_critic import ActorCriticPolicy
+from a3c.agents.actor_critic import METRICS, ActorCriticPolicy, Objective
 from a3c.agents.ppo import PpoAgent
 from a3c.errors import UsageError
 from a3c.learning.losses import LossWeights, ppo_loss
@@ -19,8 +19,7 @@ def make(epochs=2, **settings):
     torch.manual_seed(0)
     policy = ActorCriticPolicy(MLP(5, 3), 0, "cpu")
     config = PpoConfig(**{"minibatch_size": 4} | settings)
-    weights = LossWeights(0.5, 0.03)
-    return PpoAgent(policy, config, epochs=epochs, clip_range=0.2, gamma=0.9, tau=0.8, weights=weights)
+    return PpoAgent(policy, Objective(0.9, 0.8, LossWeights(0.5, 0.03), epochs), config)
 
 
 def play(agent, steps=7, batch=3):
@@ -43,7 +42,7 @@ def test_every_epoch_sees_every_real_step_once():
     rollout = play(agent)
     lessons = agent.lessons(rollout)
     count = rollout.env_steps
-    seen = [lesson.args[1] for lesson in lessons]
+    seen = [lesson.args[2] for lesson in lessons]
     assert len(lessons) == 2 * round(count / 4)
     half = len(lessons) // 2
     for epoch in (seen[:half], seen[half:]):
@@ -62,7 +61,7 @@ def test_gradient_is_that_of_the_plain_loss():
     agent = make(epochs=1, minibatch_size=100)
     rollout = play(agent)
     lesson = agent.lessons(rollout)[0]
-    samples = lesson.args[0]
+    observations, samples, _ = lesson.args
     agent.parameters.flat.add_(0.05 * torch.randn_like(agent.parameters.flat))  # somebody else's update
     agent.refresh()
     gradients, metrics = lesson()
@@ -70,7 +69,7 @@ def test_gradient_is_that_of_the_plain_loss():
     advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
     total = torch.zeros(())
     for i in range(len(advantages)):
-        out = network(samples.observations[i : i + 1], ())
+        out = network(observations[i : i + 1], ())
         policy = torch.distributions.Categorical(logits=out.logits[0])
         ratio = (policy.log_prob(samples.actions[i]) - samples.log_probs[i]).exp()
         clipped = min(max(float(ratio.detach()), 0.8), 1.2) * advantages[i]
@@ -80,7 +79,7 @@ def test_gradient_is_that_of_the_plain_loss():
     names, parameters = zip(*network.named_parameters(), strict=True)
     for name, expected in zip(names, torch.autograd.grad(total, parameters), strict=True):
         torch.testing.assert_close(gradients[name], expected, rtol=1e-3, atol=1e-5)
-    assert set(metrics) == set(agent.metric_names)
+    assert set(metrics) == set(METRICS)
 
 
 def loss_of(log_ratio, advantage, **kwargs):
@@ -108,8 +107,8 @@ def test_a_ratio_that_has_gone_far_enough_pulls_no_more(log_ratio, advantage, mo
 def test_unseen_advantages_are_those_of_the_acting_weights():
     agent = make()
     rollout = play(agent)
-    samples = agent.lessons(rollout)[0].args[0]
-    output = agent.policy.evaluate(samples.observations)
+    observations, samples, _ = agent.lessons(rollout)[0].args
+    output = agent.policy.evaluate(observations)
     torch.testing.assert_close(samples.values, output.value.detach())
     chosen = torch.log_softmax(output.logits.detach(), -1).gather(-1, samples.actions.unsqueeze(-1))
     torch.testing.assert_close(samples.log_probs, chosen.squeeze(-1))

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from a3c.agents.make import ALGORITHMS
 from a3c.agents.q_table import LEARNERS, Exploration, QTableAgent, QTablePolicy
 from a3c.types import Counters, Rollout
 from evaluators.games.exact import Judge, transition_model
@@ -232,7 +233,7 @@ def test_a_seam_teaches_nothing(algo):
     fill(agent)
     gradients, metrics = agent.gradients(make_rollout([1, 3], [0], [0.0], firsts=[0, 1]))
     assert gradients is None
-    assert set(metrics) == set(agent.metric_names)
+    assert set(metrics) == set(ALGORITHMS[algo].metric_names)
 
 
 @pytest.mark.parametrize("algo", ["sarsa", "monte-carlo"])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from a3c.agents.make import make_agent, metric_names
+from a3c.agents.make import ALGORITHMS, make_agent
 from a3c.settings.algorithms import ALGOS, TABULAR, WITH_NETWORK
 from a3c.training.inline_team import InlineLink
 from a3c.training.worker import Worker, WorkerSpec
@@ -103,7 +103,7 @@ def test_metrics_are_complete(tmp_path, algo):
     worker.close()
     totals = session.board.totals()
     assert totals["metric_count"] == totals["updates"] > 0
-    assert all(np.isfinite(totals[name]) for name in metric_names(algo))
+    assert all(np.isfinite(totals[name]) for name in ALGORITHMS[algo].metric_names)
 
 
 class OneStep(gymnasium.Env):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from a3c.agents.make import make_policy, metric_names
+from a3c.agents.make import ALGORITHMS, make_policy
 from a3c.envs import resolve_env
 from a3c.envs.batch import Batch, Transition
 from a3c.settings.config import Config, resolve
@@ -130,7 +130,7 @@ def session_of(config: Config, run_dir: Path, resumes: int = 0) -> Session:
     policy = make_policy(config, env, 1, "cpu", greedy=False)
     memory = StoreMemory.allocate(policy.parameters.shapes, config.optim)
     memory.weights.copy_(policy.parameters.flat)
-    board = Scoreboard(1, metric_names(config.learn.algo))
+    board = Scoreboard(1, ALGORITHMS[config.learn.algo].metric_names)
     run_dir.mkdir(exist_ok=True)
     return Session(config, env, run_dir, memory, board, resumes)
 

@@ -1,0 +1,107 @@
+"""The A3C agent: an actor and a critic that learn from rollouts of the policy itself (Mnih et al. 2016).
+
+While acting, the agent keeps the features it computed of each observation with their autograd graph: the
+weights are constant inside a rollout, so a second pass through the convolutions would only compute the same
+again. The few layers after them are computed once more, for the whole rollout at a time: going backward
+through them step by step would take longer. On a GPU, where launching a kernel costs more than its work, all
+of it is computed once more, in one batch.
+
+A rollout may be learned from several times (`epochs`). From the second pass on the weights are no longer
+those that acted, so what is computed is PPO's objective (Schulman et al. 2017, eq. 7), which stops rewarding
+an action once its probability has moved far enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import torch
+
+from a3c.agents.actor_critic import (
+    METRICS,
+    ActorCriticAgent,
+    ActorCriticPolicy,
+    Objective,
+    Samples,
+    judge,
+    make_objective,
+    make_policy,
+    report,
+)
+from a3c.agents.base import Algorithm, Lesson
+from a3c.learning.losses import actor_critic_loss
+from a3c.settings.config import Config
+from a3c.stores.parameters import gradients_of
+from a3c.types import ActorOutput, Counters, EnvSpec, Gradients, Rollout, State
+
+
+class A3CAgent(ActorCriticAgent):
+    """An `ActorCriticPolicy` that learns by n-step advantage actor-critic with GAE.
+
+    Args:
+        policy: acts and holds the network.
+        objective: what is to be learned.
+        recompute: learn from features computed again, in one batch, not from those kept while acting.
+    """
+
+    def __init__(self, policy: ActorCriticPolicy, objective: Objective, recompute: bool = False) -> None:
+        super().__init__(policy, objective)
+        self.recompute = recompute
+        # Of each step so far: the features [B, F] with their graph, or what to compute them from [B, ...].
+        self._seen: list[torch.Tensor] = []
+        self._samples: Samples | None = None  # of the first pass, for the others
+
+    def begin_rollout(self, counters: Counters) -> None:
+        super().begin_rollout(counters)
+        self._seen.clear()
+
+    def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
+        image = self.policy.upload(observation)
+        with torch.set_grad_enabled(not self.recompute):
+            features = self.policy.see(image)
+        self._seen.append(image if self.recompute else features)
+        with torch.no_grad():
+            output = self.policy.decide(features, first, state)
+        return ActorOutput(self.policy.choose(output.logits).cpu().numpy(), output.state)
+
+    def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
+        again = [partial(self.gradients_again, rollout)] * (self.objective.epochs - 1)
+        return [partial(self.gradients, rollout), *(again if rollout.env_steps else ())]
+
+    def gradients(self, rollout: Rollout) -> tuple[Gradients, dict[str, float]]:
+        """Gradient of the loss on the rollout that was just acted, and metrics."""
+        valid, actions = (
+            torch.from_numpy(a).to(self.policy.device) for a in (rollout.valid(), rollout.actions)
+        )
+        seen = torch.stack(self._seen)
+        features = self.policy.see_all(seen) if self.recompute else seen
+        output = self.policy.unroll(features, rollout.firsts[:-1], rollout.initial_state)
+        values = output.value
+        log_probs, entropies = judge(output.logits, actions)
+        advantages, targets = self.advantages(rollout, values)
+        loss = actor_critic_loss(log_probs, entropies, values, advantages, targets, valid, self.weights)
+        gradients = gradients_of(loss.total, self.policy.network)
+        self._seen.clear()
+        parts = (actions, log_probs, values, advantages, targets)
+        samples = self._samples = Samples(*(part.detach()[valid] for part in parts))
+        return gradients, report(loss, samples)
+
+    def gradients_again(self, rollout: Rollout) -> tuple[Gradients, dict[str, float]]:
+        """Gradient of PPO's loss on a rollout that was learned from before, and metrics."""
+        if self._samples is None:
+            raise RuntimeError("gradients_again() before gradients()")
+        valid = torch.from_numpy(rollout.valid()).to(self.policy.device)
+        features = self.policy.see_all(self.policy.upload(rollout.observations[:-1]))
+        output = self.policy.unroll(features, rollout.firsts[:-1], rollout.initial_state)
+        return self.surrogate_gradients(output.logits[valid], output.value[valid], self._samples)
+
+
+def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, worker_id: int) -> A3CAgent:
+    """The agent of a worker."""
+    policy = make_policy(config, spec, seed, device, greedy=False)
+    return A3CAgent(policy, make_objective(config), recompute=device != "cpu")
+
+
+A3C = Algorithm("a3c", METRICS, make_policy, make_agent)

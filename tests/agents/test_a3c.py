@@ -1,0 +1,159 @@
+"""The agent's gradient against a plain computation of the same loss, and how it acts."""
+
+import numpy as np
+import pytest
+import torch
+
+from a3c.agents.a3c import A3CAgent
+from a3c.agents.actor_critic import METRICS, ActorCriticPolicy, Objective
+from a3c.learning.losses import LossWeights
+from a3c.networks.actor_critic import MLP, A3CSmall
+from a3c.types import Counters, Rollout
+
+OBJECTIVE = Objective(0.9, 0.8, LossWeights(0.5, 0.03))
+
+
+def play(agent, observations, firsts, rewards, discounts):
+    """A rollout over given observations, as `collect` would hand it over."""
+    agent.refresh()
+    agent.begin_rollout(Counters())
+    state = initial = agent.initial_state(observations.shape[1])
+    actions = []
+    for t in range(len(rewards)):
+        output = agent.act(observations[t], firsts[t], state)
+        state = output.state
+        actions.append(output.action)
+    return Rollout(observations, np.array(actions), rewards, discounts, firsts, initial, state)
+
+
+def taught(make, recompute, epochs=1):
+    """A network of either kind, its agent, and a rollout it played."""
+    torch.manual_seed(0)
+    network = make()
+    shape, dtype = ((5,), np.float32) if isinstance(network, MLP) else ((1, 36, 36), np.uint8)
+    policy = ActorCriticPolicy(network, 0, "cpu")
+    agent = A3CAgent(policy, OBJECTIVE._replace(epochs=epochs), recompute)
+    return network, agent, play(agent, *scripted(shape, dtype))
+
+
+def plain_loss(network, rollout):
+    """Mnih et al. 2016, alg. 3 with GAE, one environment and step at a time, with a fresh forward pass."""
+    steps, batch = rollout.rewards.shape
+    policy = value = entropy = torch.zeros(())
+    valid = rollout.valid()
+    for b in range(batch):
+        state = network.initial_state(1)
+        outs = []
+        for t in range(steps + 1):
+            if rollout.firsts[t, b]:
+                state = network.initial_state(1)
+            out = network(torch.from_numpy(rollout.observations[t, b : b + 1]), state)
+            state = out.state
+            outs.append(out)
+        values = [float(o.value.detach()) for o in outs]
+        for t in np.flatnonzero(valid[:, b]):
+            advantage, weight = 0.0, 1.0
+            for k in range(t, steps):
+                if not valid[k, b]:
+                    break
+                d = float(rollout.discounts[k, b])
+                advantage += weight * (float(rollout.rewards[k, b]) + 0.9 * d * values[k + 1] - values[k])
+                weight *= 0.9 * 0.8 * d
+            chosen = torch.distributions.Categorical(logits=outs[t].logits[0])
+            policy = policy - chosen.log_prob(torch.tensor(rollout.actions[t, b])) * advantage
+            value = value + 0.5 * (advantage + values[t] - outs[t].value[0]) ** 2
+            entropy = entropy + chosen.entropy()
+    return (policy + 0.5 * value - 0.03 * entropy) / valid.sum()
+
+
+def scripted(shape, dtype, steps=7, batch=3):
+    rng = np.random.default_rng(5)
+    if dtype == np.uint8:
+        observations = rng.integers(0, 256, (steps + 1, batch, *shape), dtype=np.uint8)
+    else:
+        observations = rng.normal(size=(steps + 1, batch, *shape)).astype(np.float32)
+    firsts = np.zeros((steps + 1, batch), bool)
+    firsts[0] = True
+    firsts[3, 0] = firsts[5, 1] = True
+    discounts = np.ones((steps, batch), np.float32)
+    discounts[1, 0] = 0.0  # game over, then a seam; environment 1 is truncated at its seam
+    discounts[4, 2] = 0.0  # a lost life: terminal, and the game goes on
+    return observations, firsts, rng.normal(size=(steps, batch)).astype(np.float32), discounts
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("make", [lambda: MLP(5, 3), lambda: A3CSmall(1, 3, 36)], ids=["mlp", "lstm"])
+def test_gradient_is_that_of_the_plain_loss(make, recompute):
+    network, agent, rollout = taught(make, recompute)
+    gradients, metrics = agent.gradients(rollout)
+    plain_loss(network, rollout).backward()
+    for name, weight in network.named_parameters():
+        expected = torch.zeros_like(weight) if weight.grad is None else weight.grad
+        torch.testing.assert_close(gradients[name], expected, rtol=1e-3, atol=1e-5)
+    assert set(metrics) == set(METRICS)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("make", [lambda: MLP(5, 3), lambda: A3CSmall(1, 3, 36)], ids=["mlp", "lstm"])
+def test_with_unchanged_weights_a_second_pass_gives_the_first_ones_gradient(make, recompute):
+    _, agent, rollout = taught(make, recompute, epochs=2)
+    first, again = agent.lessons(rollout)
+    (gradients, metrics), (same, same_metrics) = first(), again()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(same[name], gradient, rtol=1e-3, atol=1e-5)
+    del same_metrics["policy_loss"], metrics["policy_loss"]  # another formula, of the same gradient
+    assert same_metrics == pytest.approx(metrics, rel=1e-3, abs=1e-5)
+
+
+def test_a_later_pass_does_not_push_a_probability_further_than_the_clip_range():
+    torch.manual_seed(0)
+    policy = ActorCriticPolicy(MLP(5, 3), 0, "cpu")
+    agent = A3CAgent(policy, OBJECTIVE._replace(weights=LossWeights(0.0, 0.0), epochs=2))
+    rollout = play(agent, *scripted((5,), np.float32))
+    rollout.rewards[:] = 100.0  # whatever was done was good
+    rollout.actions[:] = 1
+    first, again = agent.lessons(rollout)
+    first()
+    policy.parameters.views["actor_linear.bias"][1] += 2.0  # and is likely enough by now
+    policy.refresh()
+    gradients, _ = again()
+    assert all(not gradient.any() for gradient in gradients.values())
+
+
+def test_a_rollout_without_a_real_step_is_not_gone_through_again():
+    agent = A3CAgent(ActorCriticPolicy(MLP(5, 3), 0, "cpu"), OBJECTIVE._replace(epochs=3))
+    rollout = play(agent, *scripted((5,), np.float32))
+    assert len(agent.lessons(rollout)) == 3
+    rollout.firsts[1:] = True
+    assert len(agent.lessons(rollout)) == 1
+
+
+def test_bf16_gradients_agree_with_fp32():
+    gradients = []
+    for bf16 in (False, True):
+        torch.manual_seed(0)
+        agent = A3CAgent(ActorCriticPolicy(A3CSmall(1, 3, 36), 0, "cpu", bf16=bf16), OBJECTIVE)
+        rollout = play(agent, *scripted((1, 36, 36), np.uint8))
+        flat = torch.cat([g.float().reshape(-1) for g in agent.gradients(rollout)[0].values()])
+        gradients.append(flat)
+    assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.98
+
+
+def test_state_goes_on_where_it_was():
+    agents = [A3CAgent(ActorCriticPolicy(MLP(4, 3), seed, "cpu"), OBJECTIVE) for seed in (1, 2)]
+    observation, first = np.zeros((8, 4), np.float32), np.zeros(8, bool)
+    agents[0].act(observation, first, ())
+    agents[1].set_state(agents[0].get_state())
+    assert np.array_equal(*(agent.act(observation, first, ()).action for agent in agents))
+
+
+def test_the_entropy_bonus_follows_its_schedule():
+    policy = ActorCriticPolicy(MLP(4, 3), 0, "cpu")
+    weights = LossWeights(0.5, 0.1, entropy_end=1000)
+    agent = A3CAgent(policy, OBJECTIVE._replace(weights=weights))
+    seen = []
+    for env_steps in (0, 250, 1000, 2000):
+        agent.begin_rollout(Counters(env_steps=env_steps))
+        seen.append(agent.weights.entropy)
+    assert seen == pytest.approx([0.1, 0.075, 0, 0])
+    assert agent.weights.value == 0.5
