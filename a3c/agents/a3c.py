@@ -25,7 +25,7 @@ from a3c.agents.actor_critic import (
     ActorCriticPolicy,
     Objective,
     Samples,
-    judge,
+    evaluate_actions,
     make_objective,
     make_policy,
     report,
@@ -60,11 +60,11 @@ class A3CAgent(ActorCriticAgent):
     def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
         image = self.policy.upload(observation)
         with torch.set_grad_enabled(not self.recompute):
-            features = self.policy.see(image)
+            features = self.policy.features(image)
         self._seen.append(image if self.recompute else features)
         with torch.no_grad():
-            output = self.policy.decide(features, first, state)
-        return ActorOutput(self.policy.choose(output.logits).cpu().numpy(), output.state)
+            output = self.policy.forward_features(features, first, state)
+        return ActorOutput(self.policy.select_actions(output.logits).cpu().numpy(), output.state)
 
     def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
         again = [partial(self.gradients_again, rollout)] * (self.objective.epochs - 1)
@@ -76,10 +76,10 @@ class A3CAgent(ActorCriticAgent):
             torch.from_numpy(a).to(self.policy.device) for a in (rollout.valid(), rollout.actions)
         )
         seen = torch.stack(self._seen)
-        features = self.policy.see_all(seen) if self.recompute else seen
+        features = self.policy.rollout_features(seen) if self.recompute else seen
         output = self.policy.unroll(features, rollout.firsts[:-1], rollout.initial_state)
         values = output.value
-        log_probs, entropies = judge(output.logits, actions)
+        log_probs, entropies = evaluate_actions(output.logits, actions)
         advantages, targets = self.advantages(rollout, values)
         loss = actor_critic_loss(log_probs, entropies, values, advantages, targets, valid, self.weights)
         gradients = gradients_of(loss.total, self.policy.network)
@@ -93,7 +93,7 @@ class A3CAgent(ActorCriticAgent):
         if self._samples is None:
             raise RuntimeError("gradients_again() before gradients()")
         valid = torch.from_numpy(rollout.valid()).to(self.policy.device)
-        features = self.policy.see_all(self.policy.upload(rollout.observations[:-1]))
+        features = self.policy.rollout_features(self.policy.upload(rollout.observations[:-1]))
         output = self.policy.unroll(features, rollout.firsts[:-1], rollout.initial_state)
         return self.surrogate_gradients(output.logits[valid], output.value[valid], self._samples)
 

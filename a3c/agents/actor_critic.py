@@ -71,16 +71,16 @@ class ActorCriticPolicy:
             return torch.from_numpy(observation)
         return torch.from_numpy(observation).pin_memory().to(self.device, non_blocking=True)
 
-    def see(self, observation: torch.Tensor) -> torch.Tensor:
+    def features(self, observation: torch.Tensor) -> torch.Tensor:
         """The network's features [B, F] of an uploaded observation [B, ...]."""
         with self._autocast():
             return self.network.features(observation)
 
-    def see_all(self, observations: torch.Tensor) -> torch.Tensor:
+    def rollout_features(self, observations: torch.Tensor) -> torch.Tensor:
         """The features [T, B, F] of uploaded observations [T, B, ...]."""
         images = observations.flatten(0, 1)
         parts = torch.split(images, CACHED_IMAGES if self.device.type == "cpu" else len(images))
-        return torch.cat([self.see(part) for part in parts]).view(*observations.shape[:2], -1)
+        return torch.cat([self.features(part) for part in parts]).view(*observations.shape[:2], -1)
 
     def unroll(self, features: torch.Tensor, firsts: np.ndarray, state: State) -> NetworkOutput:
         """The network's answers to T steps, features [T, B, F]; the state is reset where `firsts` [T, B]."""
@@ -90,9 +90,9 @@ class ActorCriticPolicy:
 
     def forward(self, observation: np.ndarray, first: np.ndarray, state: State) -> NetworkOutput:
         """The network's answer to one step: observation [B, ...], with the state reset where `first` [B]."""
-        return self.decide(self.see(self.upload(observation)), first, state)
+        return self.forward_features(self.features(self.upload(observation)), first, state)
 
-    def decide(self, features: torch.Tensor, first: np.ndarray, state: State) -> NetworkOutput:
+    def forward_features(self, features: torch.Tensor, first: np.ndarray, state: State) -> NetworkOutput:
         """The same from the features [B, F]."""
         output = self.unroll(features.unsqueeze(0), first[None], state)
         return NetworkOutput(output.logits[0], output.value[0], output.state)
@@ -106,7 +106,7 @@ class ActorCriticPolicy:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
-    def choose(self, logits: torch.Tensor) -> torch.Tensor:
+    def select_actions(self, logits: torch.Tensor) -> torch.Tensor:
         """[B] int64 actions for logits [B, A]."""
         if self.greedy:
             return logits.argmax(-1)
@@ -116,10 +116,10 @@ class ActorCriticPolicy:
     @torch.no_grad()
     def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
         output = self.forward(observation, first, state)
-        return ActorOutput(self.choose(output.logits).cpu().numpy(), output.state)
+        return ActorOutput(self.select_actions(output.logits).cpu().numpy(), output.state)
 
 
-def judge(logits: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def evaluate_actions(logits: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities of `actions` [...] under logits [..., A], and the entropies; both [...]."""
     all_log_probs = torch.log_softmax(logits, -1)
     log_probs = all_log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
@@ -200,7 +200,7 @@ class ActorCriticAgent:
             values: [N], of the weights as they are now.
             samples: what the weights that acted say.
         """
-        log_probs, entropies = judge(logits, samples.actions)
+        log_probs, entropies = evaluate_actions(logits, samples.actions)
         loss = ppo_loss(
             log_probs=log_probs,
             old_log_probs=samples.log_probs,

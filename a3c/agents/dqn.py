@@ -28,14 +28,14 @@ from a3c.stores.parameters import Parameters, gradients_of
 from a3c.types import ActorOutput, Counters, EnvSpec, Gradients, Rollout, State
 
 EVAL_EPSILON = 0.001
-"""Chance of a random action in evaluations that are not greedy: it ends a game that would wait for ever."""
+"""Probability of a random action in evaluations, unless greedy: it ends a game that would wait for ever."""
 
 PRIORITY_BETA = 0.5
 """How far importance weights correct for drawing by priority: 0 not at all, 1 fully."""
 
 
 class DqnPolicy:
-    """Takes the action of highest value or, with chance `epsilon`, any.
+    """Takes the action of highest value or, with probability `epsilon`, any.
 
     Args:
         network: taken over and moved to `device`.
@@ -189,8 +189,8 @@ class DqnAgent:
 
 
 def epsilons(explore: ExploreConfig, ranks: np.ndarray, env_steps: int) -> np.ndarray:
-    """[B] chances of a random action: the schedule's, to a power that grows with the environment's rank from
-    1 to 1 + spread, so that some explore and some play nearly as they will be judged (as in Ape-X)."""
+    """[B] probabilities of a random action: the schedule's, to a power that grows with the environment's rank
+    from 1 to 1 + spread, so that some explore and some play nearly as in evaluations (as in Ape-X)."""
     start, final = explore.epsilon_start, explore.epsilon_final
     epsilon = linear(start, final, explore.epsilon_steps, env_steps)
     return np.asarray(epsilon ** (1 + explore.epsilon_spread * ranks))

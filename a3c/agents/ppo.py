@@ -14,7 +14,7 @@ from a3c.agents.actor_critic import (
     ActorCriticPolicy,
     Objective,
     Samples,
-    judge,
+    evaluate_actions,
     make_objective,
     make_policy,
 )
@@ -45,8 +45,8 @@ class PpoAgent(ActorCriticAgent):
     @torch.no_grad()
     def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
         output = self.policy.forward(observation, first, state)
-        action = self.policy.choose(output.logits)
-        log_probs, _ = judge(output.logits, action)
+        action = self.policy.select_actions(output.logits)
+        log_probs, _ = evaluate_actions(output.logits, action)
         self._trace.append((log_probs, output.value))
         return ActorOutput(action.cpu().numpy(), output.state)
 

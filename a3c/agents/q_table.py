@@ -22,7 +22,7 @@ from a3c.types import ActorOutput, Counters, EnvSpec, Gradients, Rollout, Rows, 
 
 
 class Exploration(NamedTuple):
-    """Chance of a random action: falls exponentially from `start` to `final` with the episodes played."""
+    """Probability of a random action: falls exponentially from `start` to `final` with the episodes."""
 
     start: float = 1.0
     final: float = 0.05
@@ -33,7 +33,7 @@ class Exploration(NamedTuple):
 
 
 class QTablePolicy:
-    """Takes a best action of the table, ties broken at random, or with chance `epsilon` any action.
+    """Takes a best action of the table, ties broken at random, or with probability `epsilon` any action.
 
     Args:
         num_states: S.
@@ -97,7 +97,7 @@ class QTableAgent:
         return [partial(self.gradients, rollout)]
 
     def gradients(self, rollout: Rollout) -> tuple[Gradients | None, dict[str, float]]:
-        """Minus the errors of the cells that the rollout teaches about; None when there are none."""
+        """Minus the errors of the cells to be learned from the rollout; None when there are none."""
         cells, errors = self.learner.errors(self.policy.table, rollout)
         metrics = {"td_error": 0.0, "epsilon": self.policy.epsilon}
         if not len(cells):
@@ -129,7 +129,7 @@ class Learner(Protocol):
     """One way to make targets."""
 
     def errors(self, q: np.ndarray, rollout: Rollout) -> Errors:
-        """Errors of the cells of q [S, A] that a rollout teaches about."""
+        """Errors of the cells of q [S, A] to be learned from a rollout."""
         ...
 
 

@@ -14,7 +14,7 @@ from a3c.types import ActorOutput, Counters, EnvSpec, Rollout, State
 
 
 class RandomAgent:
-    """Takes every action with the same chance.
+    """Takes every action with equal probability.
 
     Args:
         num_actions: A.

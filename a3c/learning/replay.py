@@ -236,7 +236,7 @@ class Replay:
 
 
 class SumTree:
-    """Numbers >= 0 by index, from which an index is found with a chance in proportion to its number.
+    """Numbers >= 0 by index, from which an index is found with a probability in proportion to its number.
 
     A binary tree in one array: node i is the sum of nodes 2i and 2i + 1; the root is node 1.
     """

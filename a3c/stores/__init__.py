@@ -1,5 +1,5 @@
-"""Shared state: the weights, the optimizer's moments and the counters, and the doors through which workers
-pull and push.
+"""Shared state: the weights, the optimizer's moments and the counters, and how workers
+pull and push them.
 
 `base` is the contract; `shared` keeps it in the shared memory of one machine. It may import `learning` for
 schedules, `settings`, and the ground.

@@ -1,4 +1,4 @@
-"""The parameter store: the only door to the shared weights."""
+"""The parameter store: the only access to the shared weights."""
 
 from __future__ import annotations
 

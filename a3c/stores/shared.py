@@ -108,7 +108,7 @@ class StoreMemory:
 
 
 class SharedStore:
-    """A process's door to a `StoreMemory`; see `ParameterStore`.
+    """A process's access to a `StoreMemory`; see `ParameterStore`.
 
     Args:
         memory: weights and optimizer state.
