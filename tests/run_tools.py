@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.warm import Start, WarmProcess, run_to_the_end
+
 ROOT = Path(__file__).parents[1]
 TINY = ["--envs-per-worker", "2", "--num-steps", "5", "--log-every", "0.5", "--eval-episodes", "2"]
 """Flags that keep a test run small."""
@@ -40,10 +42,16 @@ class Run:
         self.path = folder / run_dir
         self.output_path = folder / f"output-{time.monotonic_ns()}.txt"
         environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", **(env or {})}
-        command = [*within, sys.executable, str(ROOT / "run.py"), "--run-dir", str(self.path), *flags]
+        command = [str(ROOT / "run.py"), "--run-dir", str(self.path), *flags]
+        self.process: subprocess.Popen[bytes] | WarmProcess
+        if not (env or within):
+            self.output_path.touch()
+            outputs = ("/dev/null", str(self.output_path), str(self.output_path))
+            self.process = WarmProcess(Start(tuple(command), str(folder), environ, *outputs))
+            return
         with self.output_path.open("w") as output:
             self.process = subprocess.Popen(
-                command,
+                [*within, sys.executable, *command],
                 cwd=folder,
                 env=environ,
                 stdout=output,
@@ -120,7 +128,4 @@ def script(
 ) -> subprocess.CompletedProcess:
     """Runs a script of the project to its end."""
     environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", **(env or {})}
-    command = [sys.executable, str(ROOT / name), *flags]
-    return subprocess.run(
-        command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=110, check=False
-    )
+    return run_to_the_end(str(ROOT / name), *flags, cwd=cwd, environ=environ)

@@ -133,7 +133,7 @@ def test_a_table_that_learned_nothing_is_no_policy(tmp_path):
 
 
 def test_the_random_agent_runs_like_any_other(tmp_path):
-    flags = ["--env", "CartPole-v1", "--algo", "random", "--max-steps", "5000", "--workers", "2"]
+    flags = ["--env", "CartPole-v1", "--algo", "random", "--max-steps", "5000", "--workers", "1"]
     run = trained(tmp_path, *flags)
     row = rows(run, "evaluation")[-1]
     assert 15 < row["mean"] < 35

@@ -18,6 +18,7 @@ from a3c.trained.package_format import encode_manifest, folder, read_package
 from tests.evaluators.curves.test_plots import evaluation, train
 from tests.evaluators.scoring.test_score import make_run
 from tests.evaluators.sharing.fake_hub import COMMIT, TOKEN, FakeHub
+from tests.warm import run_to_the_end
 
 ROOT = Path(__file__).parents[3]
 
@@ -151,12 +152,13 @@ def hub():
 
 
 def a3c(hub, home, *command, token=TOKEN, **environ):
-    """The command line in a process of its own: the client reads its settings when it is imported."""
+    """The command line in a process of its own: the Hub's client reads its settings when it is imported."""
     keep = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     own = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home / "hf"), "HF_HUB_DISABLE_XET": "1"}
     own["PYTHONPATH"] = str(ROOT)
     tokens = {"HF_TOKEN": token} if token else {}
-    return run([sys.executable, "-m", "a3c", *map(str, command)], home, {**keep, **own, **tokens, **environ})
+    words = ("-m", "a3c", *map(str, command))
+    return run_to_the_end(*words, cwd=home, environ={**keep, **own, **tokens, **environ})
 
 
 def run(command, home, environ):
@@ -269,13 +271,10 @@ def test_the_hub_is_not_trusted(hub, package, tmp_path):
     assert "not what was written" in result.stderr
 
 
-def test_a_missing_library_takes_one_line(package, tmp_path):
-    program = "import sys; sys.modules['huggingface_hub'] = None; from a3c.cli import main; "
-    program += "sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", program, "push", "me/agent", str(package)]
-    result = run(command, tmp_path, {**os.environ, "PYTHONPATH": str(ROOT)})
-    assert result.returncode == 2
-    assert result.stderr == 'error: this needs huggingface_hub: pip install "a3c[hub]"\n'
+def test_a_missing_library_takes_one_line(package, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert main(["push", "me/agent", str(package)]) == 2
+    assert capsys.readouterr().err == 'error: this needs huggingface_hub: pip install "a3c[hub]"\n'
 
 
 @pytest.mark.parametrize("command", ["levels", "play", "plot", "package", "push"])

@@ -32,14 +32,10 @@ from evaluators.showing.player import play_games
 from evaluators.showing.stage import open_game
 from evaluators.showing.terminal import buttons_of, half_blocks
 from tests.evaluators.scoring.test_score import make_run
+from tests.warm import Start, WarmProcess, run_to_the_end
 
 ROOT = Path(__file__).parents[3]
 UP, DOWN, RIGHT, LEFT = b"\x1b[A", b"\x1b[B", b"\x1b[C", b"\x1b[D"
-CONTROLLED = (
-    "import os, fcntl, termios, sys; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
-    "os.execv(sys.argv[1], sys.argv[1:])"
-)
-"""Makes the terminal on its standard input its own, so that the terminal's signals reach it."""
 
 
 class Player:
@@ -49,12 +45,10 @@ class Player:
         self.side, inner = pty.openpty()
         fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
         self.inner, self.before = inner, termios.tcgetattr(inner)
-        command = [sys.executable, "-c", CONTROLLED, sys.executable, "-m", "a3c", "play", *flags]
         own = {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLORTERM": "", **(env or {})}
-        environ = {**os.environ, **own}
-        self.process = subprocess.Popen(
-            command, cwd=cwd, env=environ, stdin=inner, stdout=inner, stderr=inner, start_new_session=True
-        )
+        environ, terminal = {**os.environ, **own}, os.ttyname(inner)
+        start = Start(("-m", "a3c", "play", *flags), str(cwd), environ, terminal, terminal, terminal)
+        self.process = WarmProcess(start)
         self.seen = ""
         self.decoder = codecs.getincrementaldecoder("utf-8")()
 
@@ -214,10 +208,7 @@ def test_a_lost_connection_ends_it(tmp_path):
 )
 def test_mistakes_take_one_line(flags, words, tmp_path):
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "SDL_VIDEODRIVER": "x11", "DISPLAY": ""}
-    command = [sys.executable, "-m", "a3c", "play", *flags]
-    result = subprocess.run(
-        command, cwd=tmp_path, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
+    result = run_to_the_end("-m", "a3c", "play", *flags, cwd=tmp_path, environ=environ)
     assert result.returncode == 2
     assert words in result.stderr
     assert result.stderr.count("\n") == 1

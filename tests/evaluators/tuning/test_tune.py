@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import psutil
@@ -14,8 +12,10 @@ from a3c.cli import main
 from a3c.errors import UsageError
 from evaluators.tuning.spaces import load_space, spaces
 from tests.run_tools import ROOT, gone, wait_for
+from tests.warm import Start, WarmProcess, run_to_the_end
 
 RUN = ["--env", "CartPole-v1", "--workers", "1", "--envs-per-worker", "2", "--eval-episodes", "2"]
+ALONE = [*RUN, "--workers", "0"]
 SPACE = """
 summary = "for the tests"
 [parameters.lr]
@@ -37,11 +37,10 @@ def space(tmp_path):
 
 def start(tmp_path, space, *flags):
     """`a3c tune` in a process of its own."""
-    command = [sys.executable, "-m", "a3c", "tune", "--space", str(space), "--study", str(tmp_path / "study"),
-               "--seeds", "1", "--parallel", "2", *flags]  # fmt: skip
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with (tmp_path / "output.txt").open("a") as output:
-        return subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=output, stderr=output)
+    command = ("-m", "a3c", "tune", "--space", str(space), "--study", str(tmp_path / "study"),
+               "--seeds", "1", "--parallel", "2", *flags)  # fmt: skip
+    environ, output = {**os.environ, "PYTHONPATH": str(ROOT)}, str(tmp_path / "output.txt")
+    return WarmProcess(Start(command, str(tmp_path), environ, "/dev/null", output, output))
 
 
 @pytest.mark.parametrize("name", spaces())
@@ -106,7 +105,7 @@ def test_f40_a_failed_trial_is_marked_and_the_search_goes_on(tmp_path, space):
     taken = tmp_path / "study" / "trial-000" / "seed-1"
     taken.mkdir(parents=True)
     (taken / "config.json").write_text("{}")  # the first trial's run will refuse its folder
-    search = start(tmp_path, space, "--trials", "2", "--", *RUN, "--max-steps", "200")
+    search = start(tmp_path, space, "--trials", "2", "--", *ALONE, "--max-steps", "200")
     assert search.wait(110) == 0
     output = (tmp_path / "output.txt").read_text()
     assert "trial 0 failed: exit code 2" in output
@@ -114,12 +113,10 @@ def test_f40_a_failed_trial_is_marked_and_the_search_goes_on(tmp_path, space):
 
 
 def test_the_winner_is_reproduced(tmp_path, space):
-    search = start(tmp_path, space, "--trials", "1", "--", *RUN, "--max-steps", "200")
+    search = start(tmp_path, space, "--trials", "1", "--", *ALONE, "--max-steps", "200")
     assert search.wait(110) == 0, (tmp_path / "output.txt").read_text()
-    winner = ["--study", "study", "--from-trial", "best", "--", "--dry-run"]
-    command = [sys.executable, "-m", "a3c", "tune", *winner]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60)
+    winner = ("-m", "a3c", "tune", "--study", "study", "--from-trial", "best", "--", "--dry-run")
+    done = run_to_the_end(*winner, cwd=tmp_path, environ={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
     settings = json.loads(done.stdout.partition("\n")[2])
     saved = json.loads(Path(tmp_path, "study", "trial-000", "seed-1", "config.json").read_text())["settings"]
