@@ -88,6 +88,7 @@ PLAN: dict[str, Run | Skip] = {
         "a3c tune --space a3c --trials 2 --seeds 1 -- --env CartPole-v1 --workers 1 --max-steps 300"
     ),
     "a3c tune": Skip("a name; it is run with its flags"),
+    "a3c play": Skip("a name; it is run with its flags"),
     "a3c play --env ID": run("a3c play --env FrozenLakeLevels-v0", keys="q"),
     "a3c play --watch RUN": run(f"a3c play --watch {CARTPOLE}", keys="q"),
     "a3c levels": run(f"a3c run --preset levels-dqn {TINY}", "a3c levels"),
