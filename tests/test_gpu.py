@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from a3c.agents.actor_critic import ActorCriticAgent, ActorCriticPolicy
+from a3c.agents.a3c import A3CAgent
+from a3c.agents.actor_critic import ActorCriticPolicy
 from a3c.networks.actor_critic import A3Clstm
-from tests.agents.test_actor_critic import COEFS, play, scripted
+from tests.agents.test_a3c import OBJECTIVE, play, scripted
 from tests.run_tools import Run, script
 
 pytestmark = [
@@ -23,12 +24,12 @@ ATARI = ["--env", "PongNoFrameskip-v4", "--model", "a3c-lstm", "--gpu-ids", "0",
 @pytest.mark.parametrize(("bf16", "least"), [(False, 0.999), (True, 0.95)])
 def test_gradients_agree_with_the_cpus(monkeypatch, bf16, least):
     """Of the same actions, the likeliest: the devices' generators draw different ones."""
-    monkeypatch.setattr(ActorCriticPolicy, "choose", lambda self, logits: logits.argmax(-1))
+    monkeypatch.setattr(ActorCriticPolicy, "select_actions", lambda self, logits: logits.argmax(-1))
     flat = []
     for device, low in (("cuda:0", bf16), ("cpu", False)):
         torch.manual_seed(0)
         policy = ActorCriticPolicy(A3Clstm(1, 6), 0, device, bf16=low)
-        agent = ActorCriticAgent(policy, **COEFS, recompute=device != "cpu")
+        agent = A3CAgent(policy, OBJECTIVE, recompute=device != "cpu")
         gradients, _ = agent.gradients(play(agent, *scripted((1, 80, 80), np.uint8)))
         flat.append(torch.cat([g.float().reshape(-1) for g in gradients.values()]))
     assert torch.nn.functional.cosine_similarity(*flat, dim=0) > least
