@@ -157,6 +157,11 @@ def confess(board: Board, row: int, link: Link) -> None:
     print("printed by the child")
 
 
+def tell_environment(board: Board, row: int, link: Link) -> None:
+    """Tells its environment variables."""
+    link.event("environment", dict(os.environ))
+
+
 def babble(board: Board, row: int, link: Link) -> None:
     """Prints without end."""
     link.ready()
