@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from a3c.cli import COMMANDS
 from a3c.settings.flags import flags_page
+from a3c.settings.presets import presets
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "checkpoints" / "README.md"])
@@ -51,6 +53,18 @@ def test_lines_are_at_most_125_columns_wide(document: Path) -> None:
     """Rows of tables may be wider."""
     lines = document.read_text().splitlines()
     assert not [line for line in lines if len(line) > 125 and not line.startswith("|")]
+
+
+def test_every_command_and_preset_is_in_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    assert [name for name in COMMANDS if f"a3c {name}" not in readme] == []
+    assert [name for name in presets() if f"`{name}`" not in readme] == []
+
+
+def test_every_wing_is_in_the_architecture():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    wings = [path.parent for top in ("a3c", "evaluators") for path in (ROOT / top).glob("*/__init__.py")]
+    assert [str(wing) for wing in wings if f"(../{wing.relative_to(ROOT)})" not in text] == []
 
 
 def test_every_curve_is_explained():
