@@ -8,7 +8,8 @@ from a3c.envs.atari import AtariGame
 from a3c.envs.atari_settings import AtariSettings
 from a3c.envs.batch import Batch, EnvBatch, Environment
 from a3c.envs.gym_env import GymEnvironment
-from a3c.envs.registry import find, is_atari, resolve_env
+from a3c.envs.registry import find, is_atari
+from a3c.envs.resolve import resolve_env
 from a3c.envs.table_batch import TableBatch, has_table
 from a3c.settings.groups import EnvConfig
 
@@ -24,8 +25,9 @@ def make_env(config: EnvConfig, seeds: Sequence[int], *, training: bool, render:
 
     Raises:
         UsageError: the environment cannot be made like this.
+        CheckpointError: it would import code that only a file names.
     """
-    if has_table(find(config.env), config):
+    if has_table(find(config), config):
         return TableBatch.of(config, seeds)
     mode = "rgb_array" if render else None
     return Batch.of(make_environment(config, seed, training=training, render_mode=mode) for seed in seeds)
@@ -44,8 +46,9 @@ def make_environment(
 
     Raises:
         UsageError: the environment cannot be made like this.
+        CheckpointError: it would import code that only a file names.
     """
-    registration = find(config.env)
+    registration = find(config)
     if is_atari(registration):
         return AtariGame(AtariSettings.resolve(config, registration.kwargs), seed, training)
     return GymEnvironment(config, seed, render_mode)

@@ -35,7 +35,7 @@ from a3c.settings.groups import (
     TableConfig,
 )
 from a3c.settings.presets import preset_for, presets
-from a3c.settings.values import check, convert, did_you_mean, shown
+from a3c.settings.values import check, convert, did_you_mean, shown, typed
 
 RUNS_FOLDER = Path("checkpoints")
 """Where runs go, below the current directory."""
@@ -148,7 +148,7 @@ def build_config(*layers: tuple[str, Mapping[str, Any]]) -> Config:
                 mistakes.append(f"{source}: {unknown}")
                 continue
             try:
-                values[name] = _value(s, raw, typed=source == COMMAND_LINE)
+                values[name] = _value(s, raw, by_hand=source == COMMAND_LINE)
             except ValueError as error:
                 where = s.flag if source == COMMAND_LINE else f"{source}: {name}"
                 mistakes.append(f"{where} {shown(raw)}: {error}")
@@ -161,15 +161,15 @@ def build_config(*layers: tuple[str, Mapping[str, Any]]) -> Config:
     return config
 
 
-def _value(s: Setting, raw: Any, typed: bool) -> Any:
-    """A setting's value of its type and within its bounds; what is typed is text, a file has numbers and
-    truths as such. Raises ValueError."""
+def _value(s: Setting, raw: Any, by_hand: bool) -> Any:
+    """A value of the setting's type and within its bounds. What is typed by hand is text; a file has numbers
+    and truths as such. Raises ValueError."""
     items = raw if isinstance(raw, (list, tuple)) else [raw]
-    if not typed and s.type is not str and not s.kind and any(isinstance(item, str) for item in items):
+    if not by_hand and s.type is not str and not s.kind and any(isinstance(item, str) for item in items):
         raise ValueError("is text")
     value = convert(raw, s.type, s.optional, s.kind)
     check(value, s.choices, s.low, s.high)
-    return value
+    return typed(value) if by_hand else value
 
 
 def contradictions(config: Config, given: set[str]) -> list[str]:

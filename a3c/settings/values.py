@@ -15,8 +15,40 @@ from typing import Any
 _DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _COUNT_UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
 _NUMBER = r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)"
+_NAME_OF_CODE = re.compile(r"[A-Za-z_]\w*[.:][A-Za-z_]")
 _LONGEST_SHOWN = 100  # characters of a value or a name in a message
 _LARGEST_COUNT = 2**53  # beyond it a float, such as a counter in shared memory, is not exact
+
+
+class Typed(str):
+    """Text that a person typed in this very command. Only such text may name code to import: what is read
+    from a file is plain text. It stays what it is in spawned processes, and is plain text in JSON."""
+
+    __slots__ = ()
+
+
+def typed(value: Any) -> Any:
+    """A value of the command line, with all its texts `Typed`."""
+    if isinstance(value, str):
+        return Typed(value)
+    if isinstance(value, dict):
+        return {typed(key): typed(item) for key, item in value.items()}
+    return [typed(item) for item in value] if isinstance(value, list) else value
+
+
+def names_code(value: Any) -> bool:
+    """Whether text in a value, that nobody typed, could be the name of a module or of something in one."""
+    parts = [value]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, str):
+            if not isinstance(part, Typed) and _NAME_OF_CODE.search(part):
+                return True
+        elif isinstance(part, Mapping):
+            parts += [*part, *part.values()]
+        elif isinstance(part, (list, tuple)):
+            parts += part
+    return False
 
 
 def parse_duration(text: str) -> float:

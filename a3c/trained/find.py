@@ -181,7 +181,7 @@ def _config(trained: Trained, env: str) -> Config:
     """The settings of the training; another environment brings its own rules."""
     config = from_dict(trained.checkpoint.state.get("config"), str(trained.path))
     if env in ("", config.env.env):
-        return config
+        return config.replace(env=env or config.env.env)  # what was typed may import its module
     config = config.replace(env=env, env_kwargs={}, frame_skip=None, max_episode_steps=None)
     resolve_env(config.replace(model=None))  # a mistake in the id is the user's, not the checkpoint's
     try:

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from a3c.errors import A3CError, CheckpointError
+from a3c.settings.config import from_dict
 from a3c.storage import manifest
 from a3c.storage.atomic import read_regular
 from a3c.storage.checkpoint import Checkpoint
@@ -80,8 +81,9 @@ def read_package(fetch: Fetch, name: str) -> Checkpoint:
         config = json.loads(manifest.verified(CONFIG, fetch, listed, _LAYOUT))
         if config.pop("format") != _LAYOUT.format or set(config) != set(_STATE):
             raise ValueError(f"{CONFIG} is not that of an agent")
-        if ":" in config["env"]["env_id"] + config["config"]["env"]["env"]:
-            raise ValueError("its environment would import a module; ask for its own id")
+        from_dict(config["config"], f"{name}: {CONFIG}")
+        if not isinstance(config["env"]["env_id"], str):
+            raise ValueError(f"{CONFIG} names no environment")
         model = decode_tensors(manifest.verified(MODEL, fetch, listed, _LAYOUT))
         if bad := non_finite(model):
             raise ValueError(f"its weight {bad[0]} is not finite")

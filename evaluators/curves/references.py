@@ -11,7 +11,7 @@ import numpy as np
 from a3c.envs.gym_env import make_gymnasium
 from a3c.envs.levels import LEVELS_ID
 from a3c.envs.registry import RENAMED
-from a3c.errors import UsageError
+from a3c.errors import A3CError
 from a3c.settings.groups import EnvConfig
 from evaluators.games.exact import optimal_value, policy_value, transition_model
 
@@ -63,14 +63,14 @@ def references(config: EnvConfig) -> list[Reference]:
 
 def _computed(config: EnvConfig) -> list[Reference]:
     """Exactly, where an environment publishes its dynamics."""
-    if ":" in config.env or len(repr(config.env_kwargs)) > _LONGEST_KWARGS:
-        return []  # it would import a module, or be as large as whoever wrote the run's files likes
+    if len(repr(config.env_kwargs)) > _LONGEST_KWARGS:
+        return []  # a table as large as whoever wrote the run's files likes
     if config.env == LEVELS_ID and "board" not in config.env_kwargs:
         return []  # every episode has other dynamics
     try:
         name = RENAMED.get(config.env, config.env)
         model = transition_model(make_gymnasium(replace(config, env=name)))
-    except UsageError:
+    except A3CError:
         return []  # no table, or no such environment here
     states, actions = model.rewards.shape
     chance = policy_value(model, np.full((states, actions), 1 / actions)) if model.horizon else None

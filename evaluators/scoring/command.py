@@ -12,7 +12,7 @@ from typing import Any
 from a3c.errors import EXIT_OK
 from a3c.settings.config import RUNS_FOLDER
 from a3c.settings.flags import Parser, flag_value, output_file, program, whole_number
-from a3c.settings.values import parse_bool
+from a3c.settings.values import Typed, parse_bool
 
 NUM_EPISODES, NUM_SHOWN = 30, 1
 """Games played, unless told otherwise; and when they are shown or filmed."""
@@ -46,7 +46,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     switch["metavar"] = "True|False"
     add = parser.add_argument
     add(
-        "--env", metavar="ID", default="",
+        "--env", metavar="ID", type=Typed, default="",
         help="environment to play in [default: the one it was trained in]",
     )  # fmt: skip
     add(

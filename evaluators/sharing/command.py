@@ -13,6 +13,7 @@ from pathlib import Path
 
 from a3c.errors import EXIT_OK, UsageError
 from a3c.settings.flags import Parser, whole_number
+from a3c.settings.values import Typed
 
 LEAST_GAMES, MOST_GAMES = 30, 1000
 
@@ -31,7 +32,9 @@ def package(argv: Sequence[str]) -> int:
     if not out.absolute().parent.is_dir():
         raise UsageError(f"--out {out}: name a folder inside one that exists")
     print(f"{trained.path}: playing {options.num_episodes} games", file=sys.stderr)
-    results = build_package(trained, out, options.num_episodes, options.seed, options.greedy)
+    if options.env not in ("", trained.env_id):
+        raise UsageError(f"--env {options.env}: {trained.path} was trained in {trained.env_id}")
+    results = build_package(trained, out, options.num_episodes, options.seed, options.greedy, options.env)
     mean, std = results["mean_reward"], results["std_reward"]
     print(f"{out}: mean {mean:.2f} +/- {std:.2f} over {results['n_eval_episodes']} games")
     print(f"the mean less the std, by which some leaderboards rank, is {mean - std:.2f}")
@@ -47,6 +50,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("run", metavar="RUN", nargs="?", default="", help="a run or a checkpoint [default: the newest run]")
     add("--out", metavar="DIR", type=Path, help="the new folder [default: package- and the run's name]")
+    add("--env", metavar="ID", type=Typed, default="", help="its environment, where that is in a module")
     add(
         "--num-episodes", metavar="N", type=whole_number(LEAST_GAMES, MOST_GAMES), default=LEAST_GAMES,
         help=f"games behind the results [default {LEAST_GAMES}, the least]",

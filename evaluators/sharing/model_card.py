@@ -22,6 +22,7 @@ def model_card(results: dict[str, Any], files: Sequence[str]) -> str:
     protocol, settings = results["protocol"], results["hyperparameters"]
     actions = "the likeliest action" if results["is_deterministic"] else "actions sampled from the policy"
     shown = [f"| {name} | {settings[name]} |" for name in _SHOWN if settings.get(name) is not None]
+    module = f" --env {env}" if ":" in env else ""  # a module is imported only when it is typed
     replay = ["A game is in [replay.mp4](replay.mp4)."] if "replay.mp4" in files else []
     return "\n".join(
         [
@@ -40,8 +41,8 @@ def model_card(results: dict[str, Any], files: Sequence[str]) -> str:
             "## Use it",
             "",
             "```",
-            "a3c eval --checkpoint hub:USER/NAME     # from the Hub",
-            "a3c eval --checkpoint FOLDER            # from this folder",
+            f"a3c eval --checkpoint hub:USER/NAME{module}     # from the Hub",
+            f"a3c eval --checkpoint FOLDER{module}            # from this folder",
             "```",
             "",
             "The weights are in safetensors and everything else is JSON: loading it runs no code of others.",

@@ -35,7 +35,9 @@ PROVEN_STEPS = 300
 _log = logging.getLogger(__name__)
 
 
-def build_package(trained: Trained, out: Path, episodes: int, seed: int, greedy: bool) -> dict[str, Any]:
+def build_package(
+    trained: Trained, out: Path, episodes: int, seed: int, greedy: bool, env: str = ""
+) -> dict[str, Any]:
     """Plays, and writes the folder `out`, all of it or nothing. Returns the results.
 
     Args:
@@ -44,12 +46,13 @@ def build_package(trained: Trained, out: Path, episodes: int, seed: int, greedy:
         episodes: whole games to play.
         seed: of the first; the others follow.
         greedy: take the likeliest action instead of sampling.
+        env: its environment as it was typed, where that is in a module.
 
     Raises:
         A3CError: the agent cannot play, or the folder cannot be written.
     """
     torch.set_num_threads(1)  # the same scores as `a3c eval`, and no fight with a training
-    agent = rebuild(trained, "", seed, "cpu", greedy)
+    agent = rebuild(trained, env, seed, "cpu", greedy)
     with tempfile.TemporaryDirectory() as folder:
         replay = Path(folder) / names.REPLAY
         results = _results(agent, trained, _play(agent, episodes, seed, replay), greedy)
@@ -62,7 +65,7 @@ def build_package(trained: Trained, out: Path, episodes: int, seed: int, greedy:
         }
     files[names.CARD] = model_card(results, sorted(files)).encode()
     files[MANIFEST] = names.encode_manifest(files)
-    _prove(trained, files, seed, greedy)
+    _prove(trained, files, seed, greedy, env)
     with storage_errors(f"write {out}"):
         publish_folder(out, files)
     return results
@@ -109,13 +112,13 @@ def _curve(trained: Trained, path: Path) -> dict[str, bytes]:
     return {names.METRICS: path.read_bytes()}
 
 
-def _prove(trained: Trained, files: dict[str, bytes], seed: int, greedy: bool) -> None:
+def _prove(trained: Trained, files: dict[str, bytes], seed: int, greedy: bool, env: str) -> None:
     """Plays one game with the agent and with what can be read from its package. Raises CheckpointError."""
     checkpoint = names.read_package(lambda name, limit: files[name][: limit + 1], "the new package")
     packed = Trained(trained.path, checkpoint, trained.role)
     games = []
     for one in (trained, packed):
-        agent = rebuild(one, "", seed, "cpu", greedy)
+        agent = rebuild(one, env, seed, "cpu", greedy)
         envs = make_env(agent.config.env, [seed], training=False)
         steps = play(agent.policy, envs, (seed,), PROVEN_STEPS)
         games.append(finish(steps))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from a3c.errors import EXIT_OK, UsageError
 from a3c.settings.flags import Parser, flag_value, whole_number
 from a3c.settings.groups import EnvConfig
-from a3c.settings.values import parse_key_value, parse_number
+from a3c.settings.values import Typed, parse_key_value, parse_number, typed
 
 if TYPE_CHECKING:
     from evaluators.showing.stage import Display
@@ -41,7 +41,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "or in a window.",
     )
     add = parser.add_argument
-    add("--env", metavar="ID", default="", help=f"the game [default {_DEFAULT_ENV}, or the agent's]")
+    add(
+        "--env",
+        metavar="ID",
+        type=Typed,
+        default="",
+        help=f"the game [default {_DEFAULT_ENV}, or the agent's]",
+    )
     add(
         "--env-kwargs", metavar="KEY=VALUE", nargs="*", default=[], type=flag_value(parse_key_value),
         help="settings passed to the game, like p_mistake=0.2",
@@ -95,7 +101,7 @@ def _person(options: argparse.Namespace, display: Display) -> tuple[str, list[fl
     from evaluators.showing.stage import open_game
 
     name = options.env or _DEFAULT_ENV
-    config = EnvConfig(env=RENAMED.get(name, name), env_kwargs=dict(options.env_kwargs))
+    config = EnvConfig(env=RENAMED.get(name, name), env_kwargs=typed(dict(options.env_kwargs)))
     env = open_game(config, options.seed, text=not options.window)
     try:
         with display:

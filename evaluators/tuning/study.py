@@ -16,10 +16,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from a3c.errors import UsageError
+from a3c.errors import CheckpointError, UsageError
 from a3c.processes.signals import Signals
 from a3c.settings.config import resolve, settings
 from a3c.settings.flags import Parser, add_settings, given_settings
+from a3c.settings.values import names_code, shown
 from a3c.storage.atomic import storage_errors
 from a3c.storage.run_lock import RunLock
 from evaluators.tuning.spaces import Range, Space
@@ -82,9 +83,25 @@ def train_from_trial(folder: Path, which: str, flags: Sequence[str]) -> NoReturn
             f"--from-trial {which}: {folder} has no such trial but {', '.join(numbers) or 'none'}"
         )
     own = [f"{settings()[name].flag}={value}" for name, value in trial.params.items()]
-    command = [*study.user_attrs["flags"], *own, *flags]
+    stored = [*study.user_attrs["flags"], *own]
+    _check_stored(stored, flags)
+    command = [*stored, *flags]
     print(f"trial {trial.number}: a3c run {' '.join(command)}", flush=True)
     os.execv(sys.executable, [sys.executable, *RUN, *command])
+
+
+def _check_stored(stored: Sequence[str], flags: Sequence[str]) -> None:
+    """Raises CheckpointError when the flags in a study's file name code that `flags` do not name too."""
+    parser = Parser("a3c run", "")
+    add_settings(parser)
+    kept, given = given_settings(parser.parse(stored)), given_settings(parser.parse(flags))
+    for name in ("env", "env_kwargs"):
+        if names_code(kept.get(name)) and name not in given:
+            flag = settings()[name].flag
+            raise CheckpointError(
+                f"{flag} {shown(kept[name])} of the study may name code, which is imported only when it is "
+                f"typed: add -- {flag} ..., if you trust it"
+            )
 
 
 def open_study(folder: Path, seed: int) -> optuna.Study:

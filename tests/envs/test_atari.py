@@ -241,7 +241,7 @@ def test_doing_nothing_ends_every_game_within_the_cap(env: str, protocol: str) -
 )
 def test_whether_fire_is_needed_is_found_by_trying(env: str, needed: bool) -> None:
     config = settings(env)
-    assert needs_fire(AtariSettings.resolve(config, find(env).kwargs)) == needed
+    assert needs_fire(AtariSettings.resolve(config, find(config).kwargs)) == needed
 
 
 def test_games_begin_after_a_random_number_of_noop_frames() -> None:

@@ -12,9 +12,10 @@ import pytest
 from gymnasium.spaces import Box, Dict, Discrete
 
 from a3c.envs import EnvBatch, make_env, resolve_env
-from a3c.envs.gym_env import GymEnvironment
+from a3c.envs.gym_env import GymEnvironment, probe
 from a3c.errors import UsageError
 from a3c.settings.config import Config
+from a3c.settings.groups import EnvConfig
 
 
 class Odd(gymnasium.Env[Any, Any]):
@@ -35,7 +36,8 @@ class Odd(gymnasium.Env[Any, Any]):
         if isinstance(self.observation_space, Discrete):
             return self.observation_space.start + int(self.value)
         shape = self.observation_space.shape
-        return np.full(shape, self.value) + np.arange(np.prod(shape)).reshape(shape)
+        values = np.full(shape, self.value) + np.arange(np.prod(shape)).reshape(shape)
+        return values.astype(self.observation_space.dtype)
 
 
 @pytest.fixture(autouse=True)
@@ -192,3 +194,142 @@ def test_f36_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 def test_an_environment_that_cannot_be_drawn_is_refused_when_drawing_is_asked_for() -> None:
     with pytest.raises(UsageError, match="Odd-v0 cannot be drawn"):
         make("Odd-v0", render=True)
+
+
+# ---------------------------------------------------------------------------------------------------
+# Environments as people write them
+
+
+class Plain(gymnasium.Env[Any, Any]):
+    """Asked for no picture, it takes no argument at all; what it declares and gives is set on the class."""
+
+    observation_space: Any = Box(-1, 1, (4,), np.float32)
+    action_space = Discrete(2)
+    given: Any = np.zeros(4, np.float32)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        return self.given, {}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return self.given, 1.0, False, False, {}
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    gymnasium.register("Plain-v0", Plain)
+    yield monkeypatch
+    del gymnasium.registry["Plain-v0"]
+
+
+BYTES = Box(0, 255, (6, 5, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("space", "given", "words"),
+    [
+        (Box(-1, 1, (4,), np.float32), np.zeros(1), r"is float64 \[1\]; its space is float32 \[4\]"),
+        (Box(-1, 1, (4,), np.float32), 0.5, r"is float64 \[\]; its space is float32 \[4\]"),
+        (Box(-1, 1, (4,), np.float32), ["a"] * 4, r"is <U1 \[4\]; its space is float32 \[4\]"),
+        (Box(-1, 1, (4,), np.float32), None, r"is object \[\]; its space is float32 \[4\]"),
+        (Box(-1, 1, (2, 2), np.float32), np.zeros(4), r"is float64 \[4\]; its space is float32 \[2, 2\]"),
+        (BYTES, np.zeros((6, 5), np.uint8), r"is uint8 \[6, 5\]; its space is uint8 \[6, 5, 3\]"),
+        (BYTES, np.zeros((3, 6, 5), np.uint8), r"is uint8 \[3, 6, 5\]; its space is uint8 \[6, 5, 3\]"),
+        (BYTES, np.zeros((6, 5, 3)), r"is float64 \[6, 5, 3\]; its space is uint8 \[6, 5, 3\]"),
+        (BYTES, np.full((6, 5, 3), -1), "has values from -1 to -1; its space is from 0 to 255"),
+        (BYTES, np.full((6, 5, 3), 256), "has values from 256 to 256; its space is from 0 to 255"),
+        (Discrete(9), 1.5, r"is float64 \[\]; its space is int64 \[\]"),
+        (Discrete(9), np.array([1]), r"is int64 \[1\]; its space is int64 \[\]"),
+        (Discrete(9), 9, "is 9; its space is from 0 to 8"),
+        (Discrete(9, start=5), 4, "is 4; its space is from 5 to 13"),
+    ],
+)
+def test_f51_an_observation_that_its_space_does_not_declare_is_refused(
+    space: Any, given: Any, words: str, plain: pytest.MonkeyPatch
+) -> None:
+    plain.setattr(Plain, "observation_space", space)
+    plain.setattr(Plain, "given", space.sample())
+    envs = make("Plain-v0")
+    envs.reset()
+    plain.setattr(Plain, "given", given)
+    with pytest.raises(
+        UsageError, match=f"--env Plain-v0: its first reset.* ValueError: the observation {words}"
+    ):
+        probe(EnvConfig("Plain-v0"))
+    with pytest.raises(RuntimeError, match=f"Plain-v0: step failed .* ValueError: the observation {words}"):
+        envs.step(np.zeros(1, np.int64))
+
+
+@pytest.mark.parametrize(
+    ("space", "given"),
+    [
+        (Box(-1, 1, (4,), np.float32), np.arange(4)),
+        (Box(-1, 1, (4,), np.float32), [0.5, 2, 0, 0]),
+        (Box(-1, 1, (4,), np.float64), np.zeros(4, np.float16)),
+        (BYTES, np.full((6, 5, 3), 255, np.int32)),
+        (Discrete(9), np.int32(8)),
+        (Discrete(9), np.array(8)),
+    ],
+)
+def test_an_observation_may_be_of_a_like_kind(space: Any, given: Any, plain: pytest.MonkeyPatch) -> None:
+    plain.setattr(Plain, "observation_space", space)
+    plain.setattr(Plain, "given", given)
+    probe(EnvConfig("Plain-v0"))
+    observation = make("Plain-v0").reset().observation[0]
+    assert np.array_equal(np.sort(observation.ravel()), np.sort(np.asarray(given, observation.dtype).ravel()))
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, {}, {"render.modes": ["human"]}, {"render_modes": None, "render_fps": "x"}]
+)
+def test_what_an_environment_says_about_itself_may_be_missing_or_old(
+    metadata: Any, plain: pytest.MonkeyPatch
+) -> None:
+    plain.setattr(Plain, "metadata", metadata)
+    assert probe(EnvConfig("Plain-v0")).frame_rate == 30
+    with pytest.raises(UsageError, match="Plain-v0 cannot be"):
+        make("Plain-v0", render=True)
+
+
+def fails(*_: object, **__: object) -> None:
+    raise RuntimeError("the licence\nhas expired")
+
+
+def leaves(*_: object, **__: object) -> None:
+    raise SystemExit(3)
+
+
+@pytest.mark.parametrize(
+    ("method", "failure", "words"),
+    [
+        ("__init__", fails, "cannot be made like this: RuntimeError: the licence has expired"),
+        ("__init__", leaves, "cannot be made like this: SystemExit: 3"),
+        ("reset", fails, "its first reset() failed: RuntimeError: the licence has expired"),
+        ("close", fails, "its close() failed: RuntimeError: the licence has expired"),
+    ],
+)
+def test_f50_an_environment_that_fails_at_once_is_one_line(
+    method: str, failure: Any, words: str, plain: pytest.MonkeyPatch
+) -> None:
+    plain.setattr(Plain, method, failure)
+    with pytest.raises(UsageError) as caught:
+        resolve_env(Config().replace(env="Plain-v0"))
+    assert str(caught.value).endswith(f"Plain-v0: {words}") or str(caught.value).endswith(f"Plain-v0 {words}")
+
+
+@pytest.mark.parametrize("name", ["render_mode", "id", "max_episode_steps", "disable_env_checker"])
+def test_arguments_that_are_gymnasiums_own_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--env-kwargs {name}: not a setting of environments"):
+        probe(EnvConfig("CartPole-v1", {name: None}))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("action_space", "its actions are None; they must be Discrete"),
+        ("observation_space", "its observations are None; they must be a Box or Discrete"),
+    ],
+)
+def test_spaces_must_be_there(name: str, words: str, plain: pytest.MonkeyPatch) -> None:
+    plain.delattr(Plain, name)
+    with pytest.raises(UsageError, match=f"^--env Plain-v0: {words}$"):
+        probe(EnvConfig("Plain-v0"))

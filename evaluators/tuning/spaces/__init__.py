@@ -14,6 +14,9 @@ from a3c.settings.values import did_you_mean
 
 FOLDER = Path(__file__).parent
 
+_NOT_SEARCHED = ("env", "env_kwargs", "preset", "seed", "load", "run_dir", "init_from")
+"""What says where and what is trained, and even which code runs, which a file must not."""
+
 
 @dataclass(frozen=True)
 class Range:
@@ -59,6 +62,8 @@ def _range(name: str, table: Mapping[str, Any]) -> Range:
     setting = settings().get(name)
     if setting is None:
         raise ValueError(f"unknown setting {name!r}{did_you_mean(name, settings())}")
+    if name in _NOT_SEARCHED:
+        raise ValueError(f"{name} is no setting to search for; it goes with the flags after --")
     if "choices" in table:
         return Range(name, choices=tuple(table["choices"]))
     low, high, log = float(table["low"]), float(table["high"]), bool(table.get("log", False))

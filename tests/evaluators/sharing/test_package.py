@@ -92,10 +92,10 @@ def test_f21_a_changed_file_is_refused(name, copy):
     ("change", "words"),
     [
         (lambda config: config.update(format="x"), "not that of an agent"),
-        (lambda config: config["config"]["env"].update(env="os:CartPole-v1"), "would import a module"),
-        (lambda config: config["env"].update(env_id="os:CartPole-v1"), "would import a module"),
+        (lambda config: config["config"]["learn"].update(env="os:CartPole-v1"), "belongs to the group env"),
+        (lambda config: config["env"].update(env_id=5), "names no environment"),
         (lambda config: config.pop("network"), "not that of an agent"),
-        (lambda config: config.update(config=7), "no sound package"),
+        (lambda config: config.update(config=7), "not tables of settings"),
     ],
 )
 def test_f24_a_hostile_config_is_refused(change, words, copy):

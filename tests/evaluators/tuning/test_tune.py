@@ -11,6 +11,7 @@ import pytest
 from a3c.cli import main
 from a3c.errors import UsageError
 from evaluators.tuning.spaces import load_space, spaces
+from evaluators.tuning.study import open_study
 from tests.run_tools import ROOT, gone, wait_for
 from tests.warm import Start, WarmProcess, run_to_the_end
 
@@ -56,6 +57,7 @@ def test_the_spaces_that_come_along_are_sound(name):
         ("summary = 'x'\n[parameters.lr]\nlow=0\nhigh=1\nlog=true", "logarithm"),
         ("[parameters.lr]\nlow=0\nhigh=1", "summary"),
         ("nonsense", "not a search space"),
+        ("summary = 'x'\n[parameters.env]\nchoices=['payload:CartPole-v1']", "no setting to search for"),
     ],
 )
 def test_a_bad_space_is_refused(tmp_path, text, hint):
@@ -122,3 +124,17 @@ def test_the_winner_is_reproduced(tmp_path, space):
     saved = json.loads(Path(tmp_path, "study", "trial-000", "seed-1", "config.json").read_text())["settings"]
     assert settings["optim"]["lr"] == saved["optim"]["lr"]
     assert settings["learn"]["num_steps"] == saved["learn"]["num_steps"]
+
+
+@pytest.mark.parametrize(
+    "stored", [["--env", "payload:CartPole-v1"], ["--env", "CartPole-v1", "--env-kwargs", "a=payload:Thing"]]
+)
+def test_f49_a_study_names_no_code(capsys, tmp_path, monkeypatch, stored):
+    study = open_study(tmp_path, 0)
+    study.set_user_attr("flags", stored)
+    study.tell(study.ask(), 1.0)
+    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("it was started"))
+    assert main(["tune", "--study", str(tmp_path), "--from-trial", "best"]) == 4
+    error = capsys.readouterr().err
+    assert "may name code, which is imported only when it is typed: add -- --env" in error
+    assert len(error.splitlines()) == 1
