@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from a3c.learning.losses import ActorCriticLoss, LossWeights, ppo_loss
 from a3c.learning.returns import Advantages, explained_variance, gae
@@ -112,6 +113,17 @@ class ActorCriticPolicy:
             return logits.argmax(-1)
         probabilities = torch.softmax(logits.detach(), -1)
         return torch.multinomial(probabilities, 1, generator=self.generator).squeeze(-1)
+
+    @torch.no_grad()
+    def probabilities(
+        self, observation: np.ndarray, first: np.ndarray, state: State
+    ) -> tuple[np.ndarray, State]:
+        output = self.forward(observation, first, state)
+        logits = output.logits.double().cpu()
+        chosen = (
+            F.one_hot(logits.argmax(-1), logits.shape[-1]).double() if self.greedy else logits.softmax(-1)
+        )
+        return chosen.numpy(), output.state
 
     @torch.no_grad()
     def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:

@@ -13,8 +13,8 @@ from a3c.stores.parameters import Parameters
 from a3c.types import ActorOutput, Counters, EnvSpec, Gradients, Rollout, State
 
 
-class Policy(Protocol):
-    """Something that acts: what the evaluator and a player need."""
+class Actor(Protocol):
+    """Something that acts."""
 
     parameters: Parameters
     """Its own copy of the weights; whoever owns the policy pulls new ones into it, then calls `refresh`."""
@@ -38,13 +38,24 @@ class Policy(Protocol):
         ...
 
 
+class Policy(Actor, Protocol):
+    """An actor that says what it would do: what an evaluator and a player need."""
+
+    def probabilities(
+        self, observation: np.ndarray, first: np.ndarray, state: State
+    ) -> tuple[np.ndarray, State]:
+        """[B, A] float64 probabilities of the actions, from which `act` would draw, and the state after the
+        observation; the arguments are those of `act`."""
+        ...
+
+
 Lesson = Callable[[], tuple[Gradients | None, dict[str, float]]]
 """Computes one gradient with the weights as they are when it is called, and metrics; None when there is
 nothing to apply yet."""
 
 
-class Agent(Policy, Protocol):
-    """A policy that also learns from its own rollouts."""
+class Agent(Actor, Protocol):
+    """An actor that also learns from its own rollouts."""
 
     def begin_rollout(self, counters: Counters) -> None:
         """Called after new weights were taken into use and before the first `act` of a rollout; schedules

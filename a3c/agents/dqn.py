@@ -70,6 +70,15 @@ class DqnPolicy:
         return q
 
     @torch.no_grad()
+    def probabilities(
+        self, observation: np.ndarray, first: np.ndarray, state: State
+    ) -> tuple[np.ndarray, State]:
+        best = self.values(observation).argmax(-1).cpu().numpy()
+        greedy = np.eye(self.network.q_linear.out_features)[best]
+        epsilon = np.reshape(self.epsilon, (-1, 1))
+        return (1 - epsilon) * greedy + epsilon / greedy.shape[1], ()
+
+    @torch.no_grad()
     def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
         random = self.rng.random(len(observation)) < self.epsilon
         actions = self.rng.integers(self.network.q_linear.out_features, size=len(observation))

@@ -55,6 +55,14 @@ class QTablePolicy:
     def initial_state(self, batch: int) -> State:
         return ()
 
+    def probabilities(
+        self, observation: np.ndarray, first: np.ndarray, state: State
+    ) -> tuple[np.ndarray, State]:
+        q = self.table[observation]  # [B, A]
+        best = q == q.max(axis=1, keepdims=True)
+        greedy = best / best.sum(axis=1, keepdims=True)
+        return (1 - self.epsilon) * greedy + self.epsilon / q.shape[1], ()
+
     def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
         q = self.table[observation]  # [B, A]
         noise = self.rng.random((q.shape[0], q.shape[1] + 1))

@@ -35,6 +35,11 @@ class RandomAgent:
     def begin_rollout(self, counters: Counters) -> None:
         """Nothing to do."""
 
+    def probabilities(
+        self, observation: np.ndarray, first: np.ndarray, state: State
+    ) -> tuple[np.ndarray, State]:
+        return np.full((len(first), self._num_actions), 1 / self._num_actions), ()
+
     def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
         return ActorOutput(self._rng.integers(self._num_actions, size=len(first)), ())
 

@@ -78,19 +78,22 @@ def play(
     Args:
         policy: its recurrent state starts afresh; its weights must not change meanwhile.
         envs: fresh ones, made for `seeds`.
-        seeds: one per environment, for the record.
+        seeds: one per environment; its actions are drawn from a generator of its own, so that a game is the
+            same whatever is played beside it.
         step_limit: steps after which a game is cut, and reported as truncated.
     """
     games = np.arange(envs.size)
     running = np.zeros(envs.size)
     taken = np.zeros(envs.spec.num_actions, np.int64)
     episodes: dict[int, EpisodeStats] = {}
+    generators = [np.random.Generator(np.random.PCG64(_of_actions(seed))) for seed in seeds]
     now, state = envs.reset(), policy.initial_state(envs.size)
     observation, first = now.observation, now.first
     for step in range(1, step_limit + 1):
-        output = policy.act(observation, first, state)
-        taken += np.bincount(output.action, minlength=len(taken))
-        now = envs.step(output.action)
+        probabilities, state = policy.probabilities(observation, first, state)
+        actions = drawn(probabilities, np.array([generator.random() for generator in generators]))
+        taken += np.bincount(actions, minlength=len(taken))
+        now = envs.step(actions)
         running[games] += now.reward
         over = now.last.copy()
         episodes |= zip(games[over].tolist(), envs.pop_episodes(), strict=True)
@@ -101,12 +104,26 @@ def play(
         going = np.flatnonzero(~over)
         if not len(going):
             break
-        observation, first, state = now.observation, now.first, output.state
+        observation, first = now.observation, now.first
         if len(going) < len(over):
             envs, games = envs.select(going), games[going]
+            generators = [generators[i] for i in going]
             observation, first = observation[going], first[going]
             state = tuple(s[torch.from_numpy(going).to(s.device)] for s in state)
     return Games(seeds, tuple(episodes[g] for g in sorted(episodes)), tuple(taken.tolist()))
+
+
+def _of_actions(seed: int) -> np.random.SeedSequence:
+    """Where the chance in a game's actions comes from: not the numbers that its environment draws."""
+    return np.random.SeedSequence(seed, spawn_key=(1,))
+
+
+def drawn(probabilities: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    """[B] int64: one action of each row of probabilities [B, A], by inversion of their sums; chance [B] is
+    uniform in [0, 1)."""
+    bounds = probabilities.cumsum(axis=1)
+    actions = (bounds <= chance[:, None] * bounds[:, -1:]).sum(axis=1)
+    return np.asarray(np.minimum(actions, probabilities.shape[1] - 1))
 
 
 def _cut(score: float, steps: int, envs: EnvBatch) -> EpisodeStats:

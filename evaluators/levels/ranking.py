@@ -89,8 +89,7 @@ def level_model(level: Level) -> Model:
 
 def answers(policy: Policy, level: Level) -> np.ndarray:
     """[16, 4]: what a greedy policy does in each cell, as probabilities: asked once, in one batch."""
-    output = policy.act(level.states(), np.ones(CELLS, bool), policy.initial_state(CELLS))
-    return np.asarray(np.eye(ACTIONS)[output.action])
+    return policy.probabilities(level.states(), np.ones(CELLS, bool), policy.initial_state(CELLS))[0]
 
 
 def win_rate(level: Level, behaviour: np.ndarray, plays: int, random: np.random.Generator) -> float:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from a3c.agents.make import ALGORITHMS, make_agent
+from a3c.agents.make import ALGORITHMS, make_agent, make_policy
 from a3c.settings.algorithms import ALGOS, TABULAR, WITH_NETWORK
 from a3c.training.inline_team import InlineLink
 from a3c.training.worker import Worker, WorkerSpec
@@ -94,6 +94,27 @@ def test_state_goes_on_where_it_was(tmp_path, algo):
         actions.append([int(agent.act(*looks).action[0]) for _ in range(40)])
     worker.close()
     assert actions[0] == actions[1]
+
+
+@pytest.mark.parametrize("greedy", [False, True])
+@pytest.mark.parametrize("algo", ALGOS)
+def test_a_policy_acts_by_the_probabilities_that_it_gives(tmp_path, algo, greedy):
+    worker, session = make_worker(tmp_path, algo)
+    worker.close()
+    policy = make_policy(session.config, session.env, 7, "cpu", greedy)
+    policy.parameters.flat.add_(torch.linspace(-0.5, 0.5, len(policy.parameters.flat)).sin())
+    policy.refresh()
+    if hasattr(policy, "epsilon"):
+        policy.epsilon = 0.0 if greedy else 0.4
+    count, shape = 8000, session.env.observation_shape
+    looks = (np.ones((count, *shape), session.env.observation_dtype), np.ones(count, bool))
+    probabilities, _ = policy.probabilities(*looks, policy.initial_state(count))
+    assert probabilities.shape == (count, session.env.num_actions)
+    assert probabilities.sum(axis=1) == pytest.approx(np.ones(count))
+    actions = policy.act(*looks, policy.initial_state(count)).action
+    shares = np.bincount(actions, minlength=session.env.num_actions) / count
+    assert shares == pytest.approx(probabilities[0], abs=0.03)
+    assert greedy or algo not in WITH_NETWORK or (probabilities > 0).all()
 
 
 @pytest.mark.parametrize("algo", LEARNERS)

@@ -15,7 +15,7 @@ from a3c.stores.parameters import Parameters
 from a3c.stores.scoreboard import Scoreboard
 from a3c.stores.shared import StoreMemory
 from a3c.training.session import Session, probe
-from a3c.types import ActorOutput, EnvSpec
+from a3c.types import EnvSpec
 
 
 class ScriptedGame:
@@ -75,11 +75,11 @@ class CountingPolicy:
     def initial_state(self, batch: int) -> tuple[torch.Tensor, ...]:
         return (torch.full((batch, 1), -1.0),)
 
-    def act(self, observation, first, state) -> ActorOutput:
+    def probabilities(self, observation, first, state):
         steps = torch.where(torch.from_numpy(first).unsqueeze(1), torch.zeros_like(state[0]), state[0])
         np.testing.assert_array_equal(steps[:, 0].numpy(), observation[:, 1])
         self.batches.append(observation[:, 0].astype(int).tolist())
-        return ActorOutput(np.zeros(len(observation), np.int64), (steps + 1,))
+        return np.tile([1.0, 0.0, 0.0], (len(observation), 1)), (steps + 1,)
 
 
 class Idle:
@@ -93,8 +93,8 @@ class Idle:
     def initial_state(self, batch: int) -> tuple[torch.Tensor, ...]:
         return ()
 
-    def act(self, observation, first, state) -> ActorOutput:
-        return ActorOutput(np.zeros(len(first), np.int64), ())
+    def probabilities(self, observation, first, state):
+        return np.ones((len(first), 1)), ()
 
 
 class Told:

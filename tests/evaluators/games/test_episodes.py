@@ -1,12 +1,14 @@
 """Whole games: unclipped over all lives, one per seed, in a batch that shrinks, never without end."""
 
+import numpy as np
 import pytest
+from gymnasium.utils.seeding import np_random
 
 from a3c.agents.make import make_policy
 from a3c.envs import make_env, resolve_env
 from a3c.settings.config import resolve
-from evaluators.games import progress
-from evaluators.games.episodes import Games, finish, play, play_seeds
+from evaluators.games import episodes, progress
+from evaluators.games.episodes import Games, drawn, finish, play, play_seeds
 from tests.evaluators.fakes import CountingPolicy, Idle, scripted
 
 
@@ -93,6 +95,45 @@ def real(env: str, seeds: tuple[int, ...], weights: int = 1, **settings) -> Game
         return finish(play(policy, envs, seeds))
     finally:
         envs.close()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"env": "CartPole-v1"},
+        {"env": "CartPole-v1", "algo": "dqn"},
+        {"env": "CartPole-v1", "algo": "random"},
+        {"env": "FrozenLake-v1", "preset": "frozenlake-4x4"},
+        {"env": "Breakout-v0", "model": "a3c-small", "max_episode_steps": 30, "precision": "fp32"},
+    ],
+    ids=lambda settings: "-".join(map(str, settings.values())),
+)
+def test_a_game_is_the_same_whatever_is_played_beside_it(settings):
+    together = real(seeds=(5, 6, 7), **settings)
+    for i, seed in enumerate(together.seeds):
+        assert real(seeds=(seed,), **settings).episodes == together.episodes[i : i + 1]
+    turned = real(seeds=(7, 5), **settings)
+    assert turned.episodes == (together.episodes[2], together.episodes[0])
+
+
+def test_actions_are_drawn_by_their_probabilities():
+    row = np.array([0.0, 0.2, 0.0, 0.5, 0.3, 0.0])
+    chance = np.random.default_rng(1).random(20_000)
+    shares = np.bincount(drawn(np.tile(row, (20_000, 1)), chance), minlength=6) / 20_000
+    assert shares == pytest.approx(row, abs=0.015)
+    assert (shares[row == 0] == 0).all()
+    certain = np.eye(3)[[2, 0, 1]]
+    for extreme in (0.0, np.nextafter(1.0, 0.0)):
+        assert drawn(certain, np.full(3, extreme)).tolist() == [2, 0, 1]
+
+
+def test_the_chance_in_actions_is_not_the_environment_s(monkeypatch):
+    """With one stream for both, what is drawn for an action would tell what comes next."""
+    chances = []
+    monkeypatch.setattr(episodes, "drawn", lambda p, chance: chances.append(chance) or p.argmax(axis=1))
+    envs, _ = scripted(20)
+    finish(play(CountingPolicy(), envs, (3,)))
+    assert not set(np.concatenate(chances)) & set(np_random(3)[0].random(100))
 
 
 @pytest.mark.parametrize("env", ["Breakout-v0", "BreakoutNoFrameskip-v4"])

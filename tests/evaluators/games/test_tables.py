@@ -11,7 +11,7 @@ from evaluators.games.episodes import Games
 from evaluators.games.exact import action_values, optimal_values
 from evaluators.games.tables import draw_policy, find_judge, is_blank
 from evaluators.process.contest import exact_record
-from evaluators.scoring.report import make_report, table
+from evaluators.scoring.results import results_of, table
 
 TAXI = next(env_id for env_id in ("Taxi-v4", "Taxi-v3") if env_id in gymnasium.registry)
 
@@ -77,7 +77,7 @@ def test_the_record_of_a_table_is_its_exact_value():
 def test_the_report_shows_the_exact_value_and_the_random_agent():
     envs = make_env(config_of().env, (1,), training=False)
     games = Games((1,), (EpisodeStats(1.0, 9, 9, False),), (1, 1))
-    report = make_report(games, envs.spec, greedy=True)
+    report = results_of(games, envs.spec, greedy=True)
     assert "exact" not in table(report)
     judge = find_judge(config_of())
     report |= {**judge(np.zeros((16, 4)))._asdict(), "best_stationary": 0.740165}
