@@ -1,12 +1,13 @@
 """What the documents say is what the program does."""
 
 import re
+import shlex
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from a3c.cli import COMMANDS
+from a3c.cli import COMMANDS, main
 from a3c.settings.flags import flags_page
 from a3c.settings.presets import presets
 
@@ -53,6 +54,30 @@ def test_lines_are_at_most_125_columns_wide(document: Path) -> None:
     """Rows of tables may be wider."""
     lines = document.read_text().splitlines()
     assert not [line for line in lines if len(line) > 125 and not line.startswith("|")]
+
+
+def commands(document: Path) -> list[str]:
+    """What stands in code blocks and in backticks, each on one line."""
+    text = re.sub(
+        r" \\\n +", " ", re.sub(r"^```.*?^```", "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
+    )
+    blocks = re.findall(r"^    (\S.*?)(?:\s+#.*)?$", text, re.MULTILINE)
+    return [*blocks, *(" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text))]
+
+
+def trainings() -> list[str]:
+    """The flags of every training that the documents name, also by way of a search or a benchmark."""
+    start = r"(?:python run\.py|a3c run|(?:a3c tune|python -m benchmarks\.learning) .*--) (-.*)"
+    found = {match[1] for d in DOCUMENTS for c in commands(d) if (match := re.fullmatch(start, c))}
+    return sorted(flags for flags in found if "--load" not in flags and "--gpu-ids" not in flags)
+
+
+@pytest.mark.parametrize("flags", trainings())
+def test_every_training_in_the_documents_is_accepted(
+    flags: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", *shlex.split(flags), "--dry-run"]) == 0, capsys.readouterr().err
 
 
 def test_every_command_and_preset_is_in_the_readme():
