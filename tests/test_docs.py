@@ -50,6 +50,15 @@ def test_paths_and_modules_exist(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_what_is_said_to_be_in_a_file_is_there(document: Path) -> None:
+    """As in "`collect` in `a3c/training/rollouts.py`", or with a link to the file."""
+    for name, file in re.findall(r"`(\w+)`\s(?:in\s|\()[`\[]([\w/]+\.py)", document.read_text()):
+        found = [ROOT / file, ROOT / "a3c" / file, ROOT / "evaluators" / file]
+        text = next(path for path in found if path.exists()).read_text()
+        assert re.search(rf"\b(def {name}|class {name}|{name} =|{name}:)", text), f"{name} in {file}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_lines_are_at_most_125_columns_wide(document: Path) -> None:
     """Rows of tables may be wider."""
     lines = document.read_text().splitlines()
