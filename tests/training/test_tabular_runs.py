@@ -33,7 +33,7 @@ def evaluated(run: Run, *flags: str) -> tuple[dict[str, Any], str]:
     folder = run.path.parent
     done = script("eval.py", "--checkpoint", str(run.path), "--json", "result.json", *flags, cwd=folder)
     assert done.returncode == 0, done.stderr
-    return json.loads((folder / "result.json").read_text()), done.stdout
+    return json.loads((folder / "result.json").read_text()), done.stdout + done.stderr
 
 
 def last(run: Run) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def test_taxi_on_the_published_seeds(tmp_path):
     assert "given by a list" in text
     named = script("eval.py", "--checkpoint", str(run.path), "--seeds", "secret", cwd=tmp_path)
     assert named.returncode == 2
-    assert "the seeds that have a name are 'published'" in named.stderr
+    assert "--seeds: invalid choice: 'secret' (choose from 'published')" in named.stderr
 
 
 @pytest.mark.parametrize("algo", ["sarsa", "monte-carlo"])
