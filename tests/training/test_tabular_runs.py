@@ -89,7 +89,8 @@ def test_taxi_on_the_published_seeds(tmp_path):
     assert "given by a list" in text
     named = script("eval.py", "--checkpoint", str(run.path), "--seeds", "secret", cwd=tmp_path)
     assert named.returncode == 2
-    assert "--seeds: invalid choice: 'secret' (choose from 'published')" in named.stderr
+    assert "--seeds: invalid choice: 'secret'" in named.stderr
+    assert "published" in named.stderr
 
 
 @pytest.mark.parametrize("algo", ["sarsa", "monte-carlo"])
