@@ -11,6 +11,7 @@ from a3c.agents.make import make_policy
 from a3c.envs import make_env, resolve_env
 from a3c.errors import CheckpointError, UsageError
 from a3c.settings.config import RUNS_FOLDER, Config, from_dict
+from a3c.settings.values import shown
 from a3c.storage.checkpoint import Checkpoint, check_compatible, read_checkpoint
 from a3c.storage.find_run import named_run, newest_run, path_of
 from a3c.storage.run_directory import CONFIG
@@ -204,4 +205,4 @@ def _check(trained: Trained, spec: EnvSpec, policy: Policy, own: bool) -> list[s
     except CheckpointError as error:
         raise CheckpointError(f"{trained.path} in {spec.env_id}: {error}") from error
     differing = [name for name in here if name != "env_id" and name in was and here[name] != was[name]]
-    return [f"{name} {here[name]}, not {was[name]}" for name in differing]
+    return [f"{name} {here[name]}, not {shown(was[name])}" for name in differing]

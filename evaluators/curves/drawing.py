@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
+from a3c.settings.values import shown
 from a3c.storage.atomic import storage_errors
 from evaluators.curves.points import EVALUATION, TRAIN, Curves, band, moving_average
 from evaluators.curves.references import Reference
@@ -36,17 +37,19 @@ def draw(runs: Sequence[Curves], axis: str, references: Sequence[Reference], win
     unit = _time_unit(runs) if axis == "time" else (1.0, _LABELS[axis])
     for colour, (label, group) in zip(colours(len(runs)), _groups(runs), strict=False):
         _draw_group(axes, group, label, colour, axis, unit[0], window)
-    title = ", ".join(sorted({run.config.env.env for run in runs}))
+    title = ", ".join(sorted({shown(run.config.env.env) for run in runs}))
     label_axes(axes, title, unit[1], "score", axis == "time")
     far = _draw_references(axes, references)
-    axes.legend(fontsize=_SMALL, framealpha=0.85, title=far or None, title_fontsize=_SMALL - 2)
+    legend = axes.legend(fontsize=_SMALL, framealpha=0.85, title=far or None, title_fontsize=_SMALL - 2)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a folder's name may have dollars
     with storage_errors(f"write {path}"):
         figure.savefig(path, dpi=_DPI)
 
 
 def label_axes(axes: Axes, title: str, x: str, y: str, time: bool) -> None:
     """Words, ticks and grid; places on an axis of time are plain numbers, others end in k or M."""
-    axes.set_title(title, fontsize=_TITLE)
+    axes.set_title(title, fontsize=_TITLE, parse_math=False)
     axes.set_xlabel(x, fontsize=_LABEL)
     axes.set_ylabel(y, fontsize=_LABEL)
     axes.tick_params(labelsize=_TICK)

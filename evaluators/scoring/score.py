@@ -13,6 +13,7 @@ from a3c.agents.random_agent import RandomAgent
 from a3c.envs import make_env
 from a3c.errors import UsageError
 from a3c.settings.algorithms import TABULAR
+from a3c.settings.values import shown
 from a3c.storage.atomic import storage_errors
 from a3c.storage.records import write_json
 from a3c.trained.find import Rebuilt, Trained, find_trained, rebuild
@@ -81,7 +82,7 @@ def _introduction(trained: Trained, agent: Rebuilt, device: str) -> str:
         f"{agent.env.describe()}; on {device}",
     ]
     if agent.env.env_id != trained.env_id:
-        lines.append(f"trained in {trained.env_id}; other rules here: {'; '.join(agent.changed)}")
+        lines.append(f"trained in {shown(trained.env_id)}; other rules here: {'; '.join(agent.changed)}")
     return "\n".join(lines)
 
 

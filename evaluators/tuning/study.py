@@ -16,7 +16,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from a3c.errors import CheckpointError, UsageError
+from a3c.errors import A3CError, CheckpointError, UsageError
 from a3c.processes.signals import Signals
 from a3c.settings.config import resolve, settings
 from a3c.settings.flags import Parser, add_settings, given_settings
@@ -52,6 +52,7 @@ def search(options: argparse.Namespace) -> None:
     Raises:
         UsageError: the flags of the runs have mistakes, or the study was begun with others.
         RunDirectoryInUse: another search works on the study.
+        A3CError: no trial gave a score.
     """
     max_steps = _check_flags(options.flags, options.space)
     folder = options.study.resolve()
@@ -94,7 +95,8 @@ def _check_stored(stored: Sequence[str], flags: Sequence[str]) -> None:
     """Raises CheckpointError when the flags in a study's file name code that `flags` do not name too."""
     parser = Parser("a3c run", "")
     add_settings(parser)
-    kept, given = given_settings(parser.parse(stored)), given_settings(parser.parse(flags))
+    kept = given_settings(parser.parse(stored))
+    given = given_settings(parser.parse_known_args(flags)[0])  # a3c run has more flags than settings
     for name in ("env", "env_kwargs"):
         if names_code(kept.get(name)) and name not in given:
             flag = settings()[name].flag
@@ -167,6 +169,8 @@ def _run_trials(job: Search, number: int, parallel: int, good_enough: float | No
                 return
             time.sleep(_POLL_S)
     finally:
+        for _, trial in running.values():
+            trial.ask_to_stop()
         for asked, trial in running.values():
             trial.stop()
             job.study.tell(asked, state=TrialState.FAIL)
@@ -232,21 +236,27 @@ def _is_hopeless(asked: optuna.Trial, trial: Trial, max_steps: int) -> bool:
 
 
 def _conclude(job: Search) -> None:
-    """The table, the picture and the best trial."""
+    """The table, the picture and the best trial. Raises A3CError when no trial gave a score."""
     trials = _ended(job.study)
     for t in sorted(trials, key=lambda t: t.value if t.value is not None else float("-inf"), reverse=True):
-        value = f"{t.value:g}" if t.value is not None else str(t.user_attrs.get("failure", ""))
+        value = f"{t.value:g}" if t.state is TrialState.COMPLETE else _failure(t)
         print(f"{t.number:4d}  {t.state.name.lower():9}  {value:>10}  {_in_words(t.params)}")
     complete = [t for t in trials if t.state is TrialState.COMPLETE]
-    if not complete:
+    if not trials:
         print("no trial has ended yet")
         return
+    if not complete:
+        raise A3CError(f"none of {len(trials)} trials gave a score; the last one: {_failure(trials[-1])}")
     logarithmic = [r.name for r in job.space.ranges if r.log]
     draw_study([TrialPoint(t.number, t.value, t.params) for t in trials], logarithmic, job.folder / PICTURE)
     best = job.study.best_trial
     print(f"best: trial {best.number} with {best.value:g}: {_in_words(best.params)}")
     print(f"  its agents: {job.folder / f'trial-{best.number:03d}'}; picture: {job.folder / PICTURE}")
     print(f"  train with its settings: a3c tune --study {job.folder} --from-trial best")
+
+
+def _failure(trial: optuna.trial.FrozenTrial) -> str:
+    return str(trial.user_attrs.get("failure", "stopped early"))
 
 
 def _in_words(parameters: dict[str, Any]) -> str:

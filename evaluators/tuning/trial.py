@@ -21,6 +21,7 @@ from a3c.storage.records import read_json_lines
 RUN = ("-m", "a3c", "run")
 """How an interpreter is told to train."""
 
+_LONGEST_REASON = 300  # characters
 _STOP_S = 30.0  # a graceful stop, with its last checkpoint
 
 
@@ -46,6 +47,7 @@ class Trial:
         self.reported: set[int] = set()  # parts of the run that the search has seen
         self._flags, self._seeds = list(flags), list(seeds)
         self._process: subprocess.Popen[bytes] | None = None
+        self._asked = False
         folder.mkdir(parents=True, exist_ok=True)
         self._start()
 
@@ -81,12 +83,18 @@ class Trial:
             return []
         return [(int(r["env_steps"]), float(r["mean"])) for r in self._evaluation_rows()]
 
+    def ask_to_stop(self) -> None:
+        """Has the run that is going on end by itself. Asking once is a request, asking twice is none."""
+        if self._process is not None and self._process.poll() is None and not self._asked:
+            self._process.send_signal(signal.SIGTERM)
+            self._asked = True
+
     def stop(self) -> None:
         """Ends the run that is going on, with all its processes."""
+        self.ask_to_stop()
         process, self._process = self._process, None
-        if process is None or process.poll() is not None:
+        if process is None:
             return
-        process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_S)
             return
@@ -95,23 +103,14 @@ class Trial:
 
     def _start(self) -> None:
         run_dir = self.run_dir
-        command = [
-            sys.executable,
-            *RUN,
-            *self._flags,
-            *self._own_flags(),
-            "--run-dir",
-            str(run_dir),
-        ]
+        own = [f"{settings()[name].flag}={value}" for name, value in self.parameters.items()]
+        seed = f"--seed={self._seeds[len(self.scores)]}"
+        command = [sys.executable, *RUN, *self._flags, *own, seed, "--run-dir", str(run_dir)]
         with (self.folder / f"{run_dir.name}.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 preexec_fn=partial(end_with_parent, os.getpid(), signal.SIGTERM),
             )  # fmt: skip
-
-    def _own_flags(self) -> list[str]:
-        flags = [f"{settings()[name].flag}={value}" for name, value in self.parameters.items()]
-        return [*flags, f"--seed={self._seeds[len(self.scores)]}"]
 
     def _final_score(self) -> float:
         final = [r for r in self._evaluation_rows() if r.get("final")]
@@ -121,10 +120,16 @@ class Trial:
 
     def _evaluation_rows(self) -> list[dict[str, Any]]:
         path = self.run_dir / "metrics.jsonl"
-        return [r for r in read_json_lines(path) if r.get("kind") == "evaluation"] if path.exists() else []
+        return [row for row in read_json_lines(path) if _is_evaluation(row)] if path.exists() else []
 
     def _reason(self, code: int) -> str:
         if code == EXIT_DIVERGED:
             return "training diverged"
-        lines = (self.folder / f"{self.run_dir.name}.log").read_text(errors="replace").strip().splitlines()
-        return f"exit code {code}: {lines[-1] if lines else 'no output'}"
+        said = (self.folder / f"{self.run_dir.name}.log").read_text(errors="replace").strip().splitlines()
+        last = "".join(filter(str.isprintable, said[-1])) if said else "no output"
+        return f"exit code {code}: {last[:_LONGEST_REASON]}"
+
+
+def _is_evaluation(row: Mapping[str, Any]) -> bool:
+    numbers = (row.get("env_steps"), row.get("mean"))
+    return row.get("kind") == "evaluation" and all(isinstance(n, int | float) for n in numbers)

@@ -199,3 +199,8 @@ def test_mistakes_take_one_line(flags, words, tmp_path, monkeypatch, capsys):
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
+
+
+def test_names_are_drawn_as_they_are_written(tmp_path, capsys):
+    runs = [make_run(tmp_path / f"run$a{i}$", learning(i), lr=lr) for i, lr in enumerate((1e-3, 1e-4))]
+    assert main(["plot", *map(str, runs), "--out", str(tmp_path / "x.png")]) == 0

@@ -12,6 +12,7 @@ from a3c.cli import main
 from a3c.errors import UsageError
 from evaluators.tuning.spaces import load_space, spaces
 from evaluators.tuning.study import open_study
+from evaluators.tuning.trial import Trial, TrialFailed
 from tests.run_tools import ROOT, gone, wait_for
 from tests.warm import Start, WarmProcess, run_to_the_end
 
@@ -112,6 +113,48 @@ def test_f40_a_failed_trial_is_marked_and_the_search_goes_on(tmp_path, space):
     output = (tmp_path / "output.txt").read_text()
     assert "trial 0 failed: exit code 2" in output
     assert "best: trial 1" in output
+
+
+def test_f40_a_search_in_which_every_trial_fails_says_so_and_fails(tmp_path, space):
+    for number in range(2):
+        taken = tmp_path / "study" / f"trial-{number:03d}" / "seed-1"
+        taken.mkdir(parents=True)
+        (taken / "config.json").write_text("{}")  # the run will refuse its folder
+    search = start(tmp_path, space, "--trials", "2", "--", *RUN, "--max-steps", "200")
+    assert search.wait(110) == 1
+    *_, last = (tmp_path / "output.txt").read_text().splitlines()
+    assert last.startswith("error: none of 2 trials gave a score; the last one: exit code 2: error: ")
+    assert "seed-1" in last
+
+
+def test_f40_a_trial_that_is_killed_leaves_nothing(tmp_path, wait_until):
+    flags = [*RUN, "--max-steps", "1M"]
+    trial = Trial(tmp_path / "trial", flags, {"lr": 1e-3}, [1])
+    wait_until(lambda: (trial.run_dir / "status.json").exists(), timeout_s=60)
+    main = psutil.Process(trial._process.pid)
+    family = [main, *main.children(recursive=True)]
+    main.kill()
+
+    def failed():
+        try:
+            return trial.poll()
+        except TrialFailed as error:
+            return str(error)
+
+    wait_until(lambda: failed(), timeout_s=30)
+    assert "exit code -9" in failed()
+    wait_for(lambda: gone(family[1:]), 30, "the end of its processes")
+
+
+def test_a_trial_overlooks_rows_that_are_no_evaluations(tmp_path, monkeypatch):
+    monkeypatch.setattr(Trial, "_start", lambda self: setattr(self, "_process", object()))
+    trial = Trial(tmp_path, [], {}, [1])
+    trial.run_dir.mkdir()
+    good = {"kind": "evaluation", "env_steps": 10, "mean": 2.5, "final": True}
+    rows = [good, {**good, "mean": "abc"}, {**good, "env_steps": None}, {"kind": "train"}]
+    (trial.run_dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert trial.evaluations() == [(10, 2.5)]
+    assert trial._final_score() == 2.5
 
 
 def test_the_winner_is_reproduced(tmp_path, space):
