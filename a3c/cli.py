@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from a3c import __version__
 from a3c.console.streams import UnbreakableStream
 from a3c.errors import EXIT_OK, EXIT_SIGNAL, A3CError, UsageError
+from a3c.processes.descriptors import fill_standard_descriptors, output_that_never_waits
 from a3c.settings.config import RUNS_FOLDER, Config, usable_cores
 from a3c.settings.flags import Parser, add_settings, given_settings, program
 from a3c.settings.presets import presets
@@ -52,12 +53,13 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand; every mistake of the user becomes one line and an exit code."""
+    fill_standard_descriptors()
     try:
         name, *rest = _choose(sys.argv[1:] if argv is None else argv)
         command = COMMANDS[name]
         return int(getattr(importlib.import_module(command.module), command.function)(rest))
     except A3CError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _print_error(error)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_SIGNAL + signal.SIGINT
@@ -65,6 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_SIGNAL + signal.SIGPIPE
     finally:
         UnbreakableStream(sys.stdout).settle()
+
+
+def _print_error(error: A3CError) -> None:
+    """Also where nobody reads it: a run must end all the same."""
+    stream = UnbreakableStream(sys.stderr)
+    stream.write(f"error: {error}\n")
+    stream.settle()
 
 
 def _choose(argv: Sequence[str]) -> list[str]:
@@ -95,15 +104,15 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("--dry-run", action="store_true", help="print the settings as JSON and start nothing")
     add_settings(parser)
     options, given = _read_flags(parser, argv)
-    config = _settle(given)
-    if options.dry_run:
-        print(json.dumps(config.to_dict(), indent=2))
-        return EXIT_OK
+    with output_that_never_waits():
+        config = _settle(given)
+        if not options.dry_run:
+            from a3c.training.trainer import Evaluators, train
+            from evaluators.process.evaluator import Evaluator, run_evaluator
 
-    from a3c.training.trainer import Evaluators, train
-    from evaluators.process.evaluator import Evaluator, run_evaluator
-
-    return train(config, [*program("run").split(), *argv], Evaluators(run_evaluator, Evaluator))
+            return train(config, [*program("run").split(), *argv], Evaluators(run_evaluator, Evaluator))
+    print(json.dumps(config.to_dict(), indent=2))
+    return EXIT_OK
 
 
 def _read_flags(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:

@@ -29,7 +29,8 @@ def wait_for(condition, timeout_s=60.0, what="the condition"):
 
 
 class Run:
-    """A `run.py` in a process of its own, in a folder of its own; `within` is a command that execs it."""
+    """A `run.py` in a process of its own, in a folder of its own; `within` is a command that execs it,
+    `output` a descriptor in the place of a file."""
 
     def __init__(
         self,
@@ -38,23 +39,24 @@ class Run:
         run_dir: str = "run",
         env: dict[str, str] | None = None,
         within: tuple[str, ...] = (),
+        output: int | None = None,
     ):
         self.path = folder / run_dir
         self.output_path = folder / f"output-{time.monotonic_ns()}.txt"
         environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", **(env or {})}
         command = [str(ROOT / "run.py"), "--run-dir", str(self.path), *flags]
         self.process: subprocess.Popen[bytes] | WarmProcess
-        if not (env or within):
+        if not (env or within or output is not None):
             self.output_path.touch()
             outputs = ("/dev/null", str(self.output_path), str(self.output_path))
             self.process = WarmProcess(Start(tuple(command), str(folder), environ, *outputs))
             return
-        with self.output_path.open("w") as output:
+        with self.output_path.open("w") as file:
             self.process = subprocess.Popen(
                 [*within, sys.executable, *command],
                 cwd=folder,
                 env=environ,
-                stdout=output,
+                stdout=file if output is None else output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import stat
 from typing import TextIO
 
+from a3c.processes.descriptors import reopen_without_waiting
 from a3c.storage.sinks import Sink
 
 _LAST_WORDS_S = 1.0  # how long the end of the output may wait for a reader
@@ -21,7 +21,7 @@ class UnbreakableStream:
             descriptor = stream.fileno()
         except (OSError, ValueError):  # in memory, or closed
             descriptor = -1
-        self._sink = Sink(lambda: _without_waiting(descriptor)) if descriptor >= 0 else None
+        self._sink = Sink(lambda: reopen_without_waiting(descriptor)) if descriptor >= 0 else None
 
     @property
     def encoding(self) -> str:
@@ -61,15 +61,3 @@ class UnbreakableStream:
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self._stream.fileno())
                 os.close(nowhere)
-
-
-def _without_waiting(descriptor: int) -> int:
-    """Another descriptor of the same pipe or terminal, that does not wait; other processes that have the old
-    one do not notice."""
-    kind = os.fstat(descriptor).st_mode
-    if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind):
-        try:
-            return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        except OSError:
-            pass  # a terminal of another user (su), or no /proc
-    return os.dup(descriptor)

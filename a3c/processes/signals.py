@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import sys
 import time
@@ -61,8 +62,11 @@ class Signals:
 def force_exit(signum: int) -> NoReturn:
     """Kills all descendants and ends this process with exit code 128 + n, without any clean-up."""
     kill_descendants(_REAP_S)
+    output = select.poll()
+    output.register(2, select.POLLOUT)
     with suppress(OSError):
-        os.write(2, f"forced to end by {signal.Signals(signum).name}\n".encode())
+        if output.poll(0):
+            os.write(2, f"forced to end by {signal.Signals(signum).name}\n".encode())
     os._exit(EXIT_SIGNAL + signum)
 
 

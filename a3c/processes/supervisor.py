@@ -59,7 +59,7 @@ class Limits:
     max_failures: int = 5  # within window_s, or in a row without getting ready
     window_s: float = 600.0
     min_workers: int = 1
-    quorum_s: float = 60.0  # how long fewer running workers are borne
+    quorum_s: float = 60.0  # how long fewer running workers are tolerated
     max_tick_s: float = 5.0  # what a gap between two calls counts for, at most
 
 

@@ -31,6 +31,7 @@ from a3c.training.reporter import Reporter
 from a3c.training.session import Session, open_session
 
 _LAST_SCORE_S = 600.0  # how long the last evaluation of a finished run may take
+_LOGS = "see the logs in its folder"
 _log = logging.getLogger(__name__)
 
 
@@ -160,7 +161,7 @@ class Run:
         """The reason to end the run now; None to go on.
 
         Raises:
-            QuorumLost: there is none, and yet every worker has left.
+            QuorumLost: there is none, and yet every worker has left; or none made a step in all the time.
         """
         run, score = self._session.config.run, self._reporter.last_score
         if self._signals.requested:
@@ -169,13 +170,16 @@ class Run:
             words = f"its processes take {memory / 1e6:.0f} MB and --max-rss is {run.max_rss / 1e6:.0f} MB"
             return Ending(words, complete=False)
         if run.max_time and time.monotonic() - self._session.started >= run.max_time:
-            return Ending(f"--max-time {run.max_time:g} s is over")
+            reason = f"--max-time {run.max_time:g} s is over"
+            if not self._session.board.total("env_steps"):
+                raise QuorumLost(f"{reason} and no worker has made a step; {_LOGS}")
+            return Ending(reason)
         if run.target_score is not None and score is not None and score >= run.target_score:
             return Ending(f"score {score:g} reached --target-score {run.target_score:g}")
         if self._session.spent():
             return Ending(f"--max-steps {run.max_steps} is reached")
         if not self._team.at_work:
-            raise QuorumLost("every worker has left before the run was done; see the logs in its folder")
+            raise QuorumLost(f"every worker has left before the run was done; {_LOGS}")
         return None
 
     def _end(self, ending: Ending) -> None:

@@ -183,7 +183,7 @@ def test_all_workers_lost_gives_up_at_once(world):
     assert "trouble of worker-1" in given_up.reason
 
 
-def test_too_few_workers_are_borne_for_a_while():
+def test_too_few_workers_are_tolerated_for_a_while():
     world = World(workers=3, limits=Limits(min_workers=3))
     world.machine.announced("worker-2", Outcome.PERMANENT, world.now)
     world.die("worker-2")

@@ -127,6 +127,12 @@ def test_a_run_that_all_workers_have_left_is_not_finished(bench_of):
         bench.run.why_end()
 
 
+def test_f60_a_run_without_a_step_is_not_finished(bench_of):
+    bench = bench_of(max_time=1e-9)
+    with pytest.raises(QuorumLost, match="no worker has made a step"):
+        bench.run.why_end()
+
+
 def test_a_complete_run_gets_a_last_score_and_a_last_checkpoint(bench_of):
     bench = bench_of(max_steps=100, eval_every=1000.0)
     assert bench.run.until_end() == ("--max-steps 100 is reached", True)
