@@ -35,7 +35,8 @@ def check_observation(model: str, shape: tuple[int, ...]) -> None:
     _, height, width = shape
     if model == "a3c-lstm":
         if (height, width) != (80, 80):
-            raise ValueError(f"it takes 80x80 images, not {height}x{width}; use --frame-size 80")
+            what = f"it takes 80x80 images, not {height}x{width}"
+            raise ValueError(f"{what}; take --model nature or, for Atari, --frame-size 80")
     elif model == "pixels":
         if min(height, width) < 29:
             raise ValueError(f"it takes images of 29 pixels or more, not {height}x{width}")

@@ -14,7 +14,7 @@ from a3c.networks.q import make_q_network
         ("nature", (3, 40, 90), "square images"),
         ("nature", (3, 35, 35), "36 pixels"),
         ("a3c-small", (3, 40, 90), "square images"),
-        ("a3c-lstm", (1, 84, 84), "80x80"),
+        ("a3c-lstm", (1, 84, 84), "80x80 images, not 84x84; take --model nature"),
         ("pixels", (3, 20, 90), "29 pixels"),
     ],
 )
