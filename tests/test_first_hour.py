@@ -98,6 +98,7 @@ PLAN: dict[str, Run | Skip] = {
     "a3c eval --checkpoint hub:REPO": Skip("needs an account; test_package.py fetches from its own server"),
     "a3c presets": run("a3c presets"),
     "make tmux": Skip("test_tmux.py"),
+    "make gpu": Skip("needs a GPU"),
     "pip install -c constraints.txt -e .": Skip("downloads a gigabyte"),
 }
 
