@@ -54,10 +54,11 @@ def open_file(path: str | Path, flags: int = os.O_RDONLY, folder: int | Path | N
     return fd
 
 
-def open_folder(path: str | Path) -> int:
-    """A descriptor of a folder. Raises OSError; ForeignFile for a link."""
+def open_folder(path: str | Path, links: bool = False) -> int:
+    """A descriptor of a folder. Raises OSError; ForeignFile for a link, unless those may be followed."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     try:
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return os.open(path, flags if links else flags | os.O_NOFOLLOW)
     except NotADirectoryError:
         if os.path.islink(path):
             raise ForeignFile("it is a link, which is not followed", path) from None

@@ -18,7 +18,7 @@ from a3c.settings.groups import OptimConfig
 from a3c.stores.parameters import Parameters
 from a3c.stores.scoreboard import Scoreboard
 from a3c.stores.shared import SharedStore, StoreMemory
-from tests.run_tools import ROOT, TINY, Run, wait_for
+from tests.run_tools import ROOT, TINY, Run, script, wait_for
 
 CARTPOLE = ["--env", "CartPole-v1", "--workers", "1", "--checkpoint-every", "1", "--eval-every", "0", *TINY]
 
@@ -65,16 +65,24 @@ def test_f26_f27_f29_a_disk_that_is_full_and_then_has_room(tmp_path):
     assert "Traceback" not in run.output
 
 
-def test_f28_a_run_directory_that_vanishes(tmp_path):
+@pytest.mark.parametrize("change", ["deleted", "moved", "replaced"])
+def test_f28_f81_a_run_directory_that_is_gone(tmp_path, change):
+    """The run ends; what is in its place then is left alone, and where it is now it can be continued."""
     with Run(tmp_path, *CARTPOLE) as run:
         run.training()
-        run.wait_until(lambda s: s["evaluator"]["state"] == "running")  # it would create its folder anew
-        shutil.rmtree(run.path)
-        wait_for(lambda: len(unsaved(run)) >= 2, what="training that goes on")
-        run.signal(signal.SIGTERM)
+        run.wait_until(lambda s: s["evaluator"]["state"] == "running" and s["checkpoint"])
+        run.path.rename(tmp_path / "moved")
+        if change == "deleted":
+            shutil.rmtree(tmp_path / "moved")
+        elif change == "replaced":
+            run.path.mkdir()
         assert run.end(30) == 6, run.output
-    assert "error: cannot" in run.output
+    assert "is no longer this run's folder: it was moved, deleted or replaced" in run.output
     assert "Traceback" not in run.output
+    assert not run.path.exists() or os.listdir(run.path) == []
+    if change == "moved":
+        flags = ["--load", str(tmp_path / "moved"), "--max-steps", "1"]
+        assert script("run.py", *flags, cwd=tmp_path).returncode == 0
 
 
 def test_f29_too_little_shared_memory(tmp_path):

@@ -202,6 +202,40 @@ def test_f24_nothing_runs_what_it_reads(path: Path) -> None:
             assert (argument.arg, value) not in FORBIDDEN_ARGUMENTS, f"{path}:{call.lineno}"
 
 
+GUARDED = (
+    "a3c.storage", "a3c.trained", "a3c.console", "a3c.processes", "a3c.stores",
+    "evaluators.process", "evaluators.showing", "evaluators.curves",
+)  # fmt: skip
+"""Wings that touch files in a run or a package, which others may have put there."""
+
+PLAIN_OPENS = {"open", "os.open", "io.open", "os.truncate", "shutil.copy", "shutil.copyfile", "shutil.move"}
+PLAIN_METHODS = {"open", "write_text", "read_text", "write_bytes", "read_bytes", "touch"}
+NO_FILES_OF_A_RUN = {
+    ("a3c.processes.child", "os.open(os.devnull, os.O_RDWR)"),
+    ("a3c.processes.descriptors", "os.open(os.devnull, os.O_RDWR)"),
+    (
+        "a3c.processes.descriptors",
+        "os.open(f'/proc/self/fd/{descriptor}', os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)",
+    ),
+    ("a3c.console.streams", "os.open(os.devnull, os.O_WRONLY)"),
+    ("a3c.storage.run_lock", "os.open('/proc/locks', os.O_RDONLY)"),
+}
+"""Devices, and what the kernel tells."""
+
+
+@pytest.mark.parametrize("wing", GUARDED)
+def test_f80_files_of_a_run_are_opened_in_one_place(wing: str) -> None:
+    """By a3c.files.open_file, which follows no link and waits for nobody."""
+    for path in PRODUCT:
+        if below(module(path), wing):
+            found = {(module(path), ast.unparse(call)) for name, call in calls(path) if _opens(name)}
+            assert found <= NO_FILES_OF_A_RUN
+
+
+def _opens(name: str) -> bool:
+    return name in PLAIN_OPENS or name.rpartition(".")[2] in PLAIN_METHODS
+
+
 def test_asserts_are_not_for_users() -> None:
     nodes = ((path, node) for path in PRODUCT for node in ast.walk(tree(path)))
     assert not [f"{path}:{node.lineno}" for path, node in nodes if isinstance(node, ast.Assert)]

@@ -6,6 +6,7 @@ main process compares it with the names of its own children, and whoever may not
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Collection, Sequence
@@ -15,11 +16,13 @@ from typing import Any
 
 from a3c.console.status import add_run, find_run
 from a3c.errors import A3CError, UsageError
+from a3c.files import open_file
 from a3c.settings.flags import Parser
-from a3c.storage.atomic import FILE_MODE, storage_errors
+from a3c.storage.atomic import storage_errors
 from a3c.storage.run_directory import read_status
 from a3c.storage.run_lock import lock_holder
 
+_log = logging.getLogger(__name__)
 _PREFIX = "restart."
 _PATIENCE_S = 60.0
 
@@ -44,20 +47,35 @@ def restart_worker(argv: Sequence[str]) -> int:
 def request(run_dir: Path, name: str) -> None:
     """Asks the run's main process to replace a child. Raises StorageError."""
     with storage_errors(f"write to {run_dir}"):
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
-        os.close(os.open(run_dir / f"{_PREFIX}{name}", flags, FILE_MODE))
+        os.close(open_file(run_dir / f"{_PREFIX}{name}", os.O_WRONLY | os.O_CREAT))
 
 
-def take_requests(run_dir: Path, names: Collection[str]) -> list[str]:
-    """The children that are to be replaced; asked by the main process. A request that cannot be removed
-    is not honoured, or it would be again and again."""
-    found = []
-    with suppress(OSError):
-        for file in sorted(os.listdir(run_dir)):
-            if file.startswith(_PREFIX):
-                os.unlink(run_dir / file)
-                found.append(file.removeprefix(_PREFIX))
-    return [name for name in found if name in names]
+class Requests:
+    """The requests in a run's folder, as its main process takes them."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._ignored: set[str] = set()
+        self.take(())  # those of an earlier start are void
+
+    def take(self, names: Collection[str]) -> list[str]:
+        """The children that are to be replaced. A request that cannot be removed is not honoured, or it would
+        be again and again; that is said once."""
+        found = []
+        with suppress(OSError):
+            for file in sorted(os.listdir(self._run_dir)):
+                if file.startswith(_PREFIX) and file not in self._ignored and self._remove(file):
+                    found.append(file.removeprefix(_PREFIX))
+        return [name for name in found if name in names]
+
+    def _remove(self, file: str) -> bool:
+        try:
+            os.unlink(self._run_dir / file)
+        except OSError as error:
+            self._ignored.add(file)
+            _log.warning("%s is ignored: it cannot be removed (%s)", self._run_dir / file, error.strerror)
+            return False
+        return True
 
 
 def _child(run_dir: Path, id_: str) -> dict[str, Any]:

@@ -7,12 +7,12 @@ ends, however it ends.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from a3c.settings.flags import Parser
 from a3c.settings.values import parse_duration
 from a3c.storage.find_run import named_run, newest_run
 from a3c.storage.run_directory import STATUS, read_status
-from a3c.storage.run_lock import LOCK, Holder, lock_holder
+from a3c.storage.run_lock import LOCK, Holder, holding_process, lock_holder
 
 WATCH_HINT = "Ctrl-C leaves this view; the run goes on"
 _FORCED_STOP_S = 5.0
@@ -59,12 +59,12 @@ def stop(argv: Sequence[str]) -> int:
         "--timeout", metavar="TIME", default="60s", help="how long the stop may take [default 60s]"
     )
     options = parser.parse(argv)
-    run_dir = find_run(options.run)
+    run_dir, timeout_s = find_run(options.run), _timeout(options.timeout)
     holder = lock_holder(run_dir)
     if holder is None:
         print(f"{run_dir} is not running")
         return 0
-    _stop_process(run_dir, holder, _timeout(options.timeout), options.force)
+    _stop_process(run_dir, _process(run_dir, holder), timeout_s, options.force)
     last = checked_status(run_dir)
     print(f"{run_dir} {last['state']} at {count(last.get('steps'))} steps; continue it with --load {run_dir}")
     return 0
@@ -127,41 +127,40 @@ def _watch(name: str) -> int:
         view.close()
 
 
-def _stop_process(run_dir: Path, holder: Holder, timeout_s: float, force: bool) -> None:
+def _stop_process(run_dir: Path, process: psutil.Process, timeout_s: float, force: bool) -> None:
     """Asks the run's main process to stop, and with `force` at last makes it."""
-    process = _process(run_dir, holder)
     process.send_signal(signal.SIGTERM)
-    if _ended(run_dir, holder, timeout_s):
+    if _ended(run_dir, process, timeout_s):
         return
     if not force:
         raise A3CError(f"{run_dir} still runs after {timeout_s:g} s; a3c stop --force {run_dir} ends it")
     process.send_signal(signal.SIGTERM)  # a second one skips the waiting and the checkpoint
-    if _ended(run_dir, holder, _FORCED_STOP_S):
+    if _ended(run_dir, process, _FORCED_STOP_S):
         return
     process.kill()
-    if not _ended(run_dir, holder, _FORCED_STOP_S):
-        raise A3CError(f"process {holder.pid} of {run_dir} outlives SIGKILL; the system may need a restart")
+    if not _ended(run_dir, process, _FORCED_STOP_S):
+        raise A3CError(f"process {process.pid} of {run_dir} outlives SIGKILL; the system may need a restart")
 
 
 def _process(run_dir: Path, holder: Holder) -> psutil.Process:
-    """The process that holds the run's lock: not just its number, it has the lock file open."""
+    """The process that holds the run's lock; what the lock's text says of it is only told."""
+    with suppress(psutil.NoSuchProcess):
+        if pid := holding_process(run_dir):
+            process = psutil.Process(pid)
+            if holding_process(run_dir) == pid:  # and no other process has its number meanwhile
+                return process
     if holder.host != socket.gethostname():
         raise UsageError(f"{run_dir} runs on {holder.host or 'another host'}; stop it there")
-    try:
-        process = psutil.Process(holder.pid)
-        if any(os.path.samefile(file.path, run_dir / LOCK) for file in process.open_files()):
-            return process
-    except psutil.AccessDenied:
-        raise UsageError(f"process {holder.pid} of {run_dir} belongs to another user") from None
-    except (psutil.NoSuchProcess, ValueError, OSError):
-        pass
-    raise UsageError(f"the process of {run_dir} cannot be told; look for it with: fuser -v {run_dir / LOCK}")
+    raise UsageError(
+        f"the process of {run_dir} cannot be told: it is another user's, or in another container; "
+        f"look for it with: fuser -v {run_dir / LOCK}"
+    )
 
 
-def _ended(run_dir: Path, holder: Holder, timeout_s: float) -> bool:
+def _ended(run_dir: Path, process: psutil.Process, timeout_s: float) -> bool:
     """Whether that process lets go of the run in time."""
     deadline = time.monotonic() + timeout_s
-    while lock_holder(run_dir) == holder:
+    while process.is_running() and holding_process(run_dir) == process.pid:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)

@@ -14,9 +14,11 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, NoReturn
 
 from a3c.errors import UsageError
+from a3c.files import open_file
 from a3c.processes.signals import end_with_parent
 from a3c.processes.supervisor import Outcome
 
@@ -110,9 +112,9 @@ def _prepare(parent_pid: int, log_path: str) -> None:
 
 def _redirect_output(log_path: str) -> None:
     """All output goes to the log; nothing is read."""
-    null = os.open(os.devnull, os.O_RDWR)
+    null, path = os.open(os.devnull, os.O_RDWR), Path(log_path)
     try:
-        log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        log = open_file(path.name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, path.parent)
     except OSError:  # a full disk must not keep a worker from working
         log = null
     for source, target in ((null, 0), (log, 1), (log, 2)):

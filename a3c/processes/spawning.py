@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import resource
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,9 +13,10 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from a3c.errors import UsageError
+from a3c.files import make_folder, open_file
 from a3c.processes.child import CHILD_DEFAULTS, CHILD_ENVIRONMENT, QUIET_SIGNALS, Preparation, run_child
 from a3c.processes.notify import NOTIFY_VARIABLES
 from a3c.processes.signals import held_back
@@ -86,7 +86,7 @@ class ChildProcess:
 
     def log_tail(self) -> str:
         """The last lines of what it wrote to its log."""
-        with suppress(OSError), self.log_path.open("rb") as file:
+        with suppress(OSError), os.fdopen(_log_file(self.log_path, os.O_RDONLY), "rb") as file:
             end = file.seek(0, os.SEEK_END)
             start = self.log_start if self.log_start <= end else 0  # it was trimmed
             file.seek(max(start, end - _TAIL_BYTES))
@@ -129,9 +129,9 @@ def spawn_child(
 def _open_log(path: Path, name: str) -> int:
     """Makes room in a child's log and marks a new start; returns its size. A full disk is borne."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         trim_log(path)
-        with path.open("a") as file:
+        with os.fdopen(_log_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a") as file:
             file.write(f"--- {name} starts, {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
             return file.tell()
     except OSError:
@@ -140,12 +140,26 @@ def _open_log(path: Path, name: str) -> int:
 
 def trim_log(path: Path) -> None:
     """Sets a large log aside as NAME.log.1, also while a child appends to it: that goes on at its start."""
-    with suppress(OSError):
-        if path.stat().st_size > _LOG_BYTES:
+    with suppress(OSError), os.fdopen(_log_file(path, os.O_RDWR), "rb+") as file:
+        if os.fstat(file.fileno()).st_size > _LOG_BYTES:
             try:
-                shutil.copyfile(path, path.with_suffix(".log.1"))
+                _copy_end(file, path.with_suffix(".log.1"))
             finally:  # a full disk may cost the copy: then the room is needed all the more
-                os.truncate(path, 0)
+                file.truncate(0)
+
+
+def _copy_end(log: BinaryIO, path: Path) -> None:
+    """So much of the end as a log may have, however fast it grows meanwhile."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    with os.fdopen(_log_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as copy:
+        log.seek(-_LOG_BYTES, os.SEEK_END)
+        copy.write(log.read(_LOG_BYTES))
+
+
+def _log_file(path: Path, flags: int) -> int:
+    """A log, opened through no link, also not that of its folder. Raises OSError."""
+    return open_file(path.name, flags, path.parent)
 
 
 @contextmanager

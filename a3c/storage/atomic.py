@@ -10,15 +10,13 @@ import errno
 import os
 import secrets
 import shutil
-import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from a3c.errors import StorageError
+from a3c.files import FOLDER_MODE, ForeignFile, open_file, open_folder
 
-FILE_MODE = 0o644  # set explicitly: neither the umask nor a library decides who can read a run
-FOLDER_MODE = 0o755
 TEMPORARY = ".tmp-"
 """How the name of a folder begins that is being written or removed; after a crash it is rubbish."""
 
@@ -40,6 +38,8 @@ def storage_errors(doing: str) -> Iterator[None]:
     """Turns the system's refusals into StorageError: "cannot `doing`: why; what to do"."""
     try:
         yield
+    except ForeignFile as error:
+        raise StorageError(f"cannot {doing}: {error.filename}: {error.strerror}; remove it") from error
     except OSError as error:
         hint = _HINTS.get(error.errno or 0, "check the disk and its permissions")
         raise StorageError(f"cannot {doing}: {error.strerror or error}; {hint}") from error
@@ -54,7 +54,7 @@ def write_all(fd: int, data: bytes) -> None:
 
 def sync_folder(path: Path) -> None:
     """Makes the names in a folder durable, where its file system can do that."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    fd = open_folder(path, links=True)
     try:
         os.fsync(fd)
     except OSError as error:
@@ -64,15 +64,16 @@ def sync_folder(path: Path) -> None:
         os.close(fd)
 
 
-def replace_file(path: Path, data: bytes, *, durable: bool = True) -> None:
+def replace_file(path: Path, data: bytes | Iterable[bytes], *, durable: bool = True) -> None:
     """Puts a file in the place of the old one. Raises OSError, and then leaves the old one.
 
     Args:
+        data: its content, whole or in pieces.
         durable: whether it must also survive a power loss; without, it is much cheaper.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        _write_file(temporary, data, os.O_TRUNC, durable)
+        _write_file(temporary, data, durable)
         os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
@@ -89,7 +90,7 @@ def publish_folder(path: Path, files: Mapping[str, bytes]) -> None:
         os.mkdir(temporary, FOLDER_MODE)
         os.chmod(temporary, FOLDER_MODE)
         for name, data in files.items():
-            _write_file(temporary / name, data, os.O_EXCL, durable=True)
+            _write_file(temporary / name, data, durable=True)
         sync_folder(temporary)
         os.rename(temporary, path)
     except BaseException:
@@ -120,30 +121,27 @@ def read_regular(path: str | Path, limit: int, folder: int | None = None) -> byt
         folder: descriptor of the folder that `path` is relative to.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is something else, or too large.
+        OSError: it cannot be read, or is something else.
+        ValueError: it is too large.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-    with open(fd, "rb") as file:
-        regular_size(fd, limit)
+    with os.fdopen(open_file(path, folder=folder), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise ValueError(f"{size} bytes, more than the {limit} allowed")
         return file.read(limit)
 
 
-def regular_size(fd: int, limit: int) -> int:
-    """Bytes of an open file. Raises ValueError unless it is a regular one of at most `limit` bytes."""
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("not a regular file")
-    if status.st_size > limit:
-        raise ValueError(f"{status.st_size} bytes, more than the {limit} allowed")
-    return status.st_size
-
-
-def _write_file(path: Path, data: bytes, flag: int, durable: bool) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | flag, FILE_MODE)
+def _write_file(path: Path, data: bytes | Iterable[bytes], durable: bool) -> None:
+    """A new file; whatever had its name before, which a crash may have left there, is removed."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
-        os.fchmod(fd, FILE_MODE)
-        write_all(fd, data)
+        fd = open_file(path, flags)
+    except FileExistsError:
+        os.unlink(path)
+        fd = open_file(path, flags)
+    try:
+        for piece in [data] if isinstance(data, bytes) else data:
+            write_all(fd, piece)
         if durable:
             os.fsync(fd)
     finally:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from a3c.errors import CheckpointError
+from a3c.files import open_folder
 from a3c.storage.atomic import read_regular
 from a3c.storage.manifest import (
     MANIFEST,
@@ -34,7 +35,6 @@ from a3c.storage.tensor_files import (
     Tensors,
     decode_tensors,
     encode_tensors,
-    load_state_dict,
     non_finite,
     one_line,
     read_safetensors,
@@ -112,7 +112,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: it may be sound but cannot be read: permissions, memory, a newer version.
     """
     try:
-        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        folder = open_folder(path)
         try:
             return _read(folder)
         finally:
@@ -151,9 +151,7 @@ def _from_folder(folder: int) -> Fetch:
     def fetch(name: str, limit: int) -> bytes:
         if name not in _TENSOR_FILES.values():
             return read_regular(name, limit, folder)
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-        with open(fd, "rb") as file:
-            return read_safetensors(file)
+        return read_safetensors(name, folder)
 
     return fetch
 
@@ -204,13 +202,3 @@ def _differing_fields(saved: Any, wanted: Mapping[str, Any]) -> list[str]:
         for name in names
         if saved.get(name) != wanted.get(name)
     ]
-
-
-def load_initial_weights(path: Path) -> Tensors:
-    """Weights by name to start a new run from: of a checkpoint's folder, a `.safetensors` file, or a state
-    dict saved by torch. Raises CheckpointError."""
-    if (path / MANIFEST).exists():
-        return read_checkpoint(path).model
-    if path.is_dir():
-        raise CheckpointError(f"{path} is no checkpoint; name a run's ckpt-... or best-... folder, or a file")
-    return load_state_dict(path)

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from a3c.errors import UsageError
+from a3c.files import FOLDER_MODE, make_folder
 from a3c.settings.config import Config
-from a3c.storage.atomic import FOLDER_MODE, storage_errors
+from a3c.storage.atomic import storage_errors
 from a3c.storage.find_run import find_run, path_of
-from a3c.storage.records import write_json
 from a3c.storage.run_directory import CONFIG, METRICS, STATUS, RunDirectory, read_config, run_name
 from a3c.storage.run_lock import RunLock
 
@@ -27,7 +28,7 @@ _BAD_NAME = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno
 
 
 def open_run(root: Path, config: Config, command: Sequence[str]) -> RunDirectory:
-    """Takes the directory of a new or a continued run and notes this start in its config.json.
+    """Takes the directory of a new or a continued run; `RunDirectory.begin` will note the start in it.
 
     Args:
         root: where runs without --run-dir go.
@@ -40,55 +41,63 @@ def open_run(root: Path, config: Config, command: Sequence[str]) -> RunDirectory
         CheckpointError: its config.json is damaged.
         StorageError: it cannot be created or written to.
     """
-    saved = None
+    found, made = None, list[Path]()
     if config.run.load:
-        saved = find_run(root, {name: config.get(name) for name in ("load", "run_dir", "env", "algo")})
-        path = saved.path
+        found = find_run(root, {name: config.get(name) for name in ("load", "run_dir", "env", "algo")})
+        path = found.path
     elif config.run.run_dir:
-        path = _make_named(config.run.run_dir)
+        path, made = _make_named(config.run.run_dir)
     else:
-        path = _make_numbered(root, run_name(config.env.env, config.learn.algo))
+        path, made = _make_numbered(root, run_name(config.env.env, config.learn.algo))
     lock = RunLock(path)
     try:
-        if not saved and _holds_run(path):
+        if not found and _holds_run(path):
             raise UsageError(
                 f"{path} already holds a run; continue it with --load {path}, or name another --run-dir"
             )
-        run_id = _note_start(path, config, command, resumed=saved is not None)
+        content = _start(path, config, command, resumed=found is not None)
     except BaseException:
         lock.release()
         raise
-    return RunDirectory(path, run_id, saved is not None, saved.checkpoint if saved else None, lock)
+    checkpoint = found.checkpoint if found else None
+    return RunDirectory(path, content["run_id"], found is not None, checkpoint, lock, content, made)
 
 
-def _make_named(text: str) -> Path:
+def _make_named(text: str) -> tuple[Path, list[Path]]:
     path = path_of(text, "--run-dir")
-    if not _make_folder(path) and not os.path.isdir(path):
+    made = _make_folders(path)
+    if not made and not os.path.isdir(path):
         raise UsageError(f"--run-dir {text} is a file; name a folder")
-    return path
+    return path, made
 
 
-def _make_numbered(root: Path, name: str) -> Path:
+def _make_numbered(root: Path, name: str) -> tuple[Path, list[Path]]:
     path, number = root / name, 1
-    while not _make_folder(path):
+    while not (made := _make_folders(path)):
         number += 1
         path = root / f"{name}-{number}"
-    return path
+    return path, made
 
 
-def _make_folder(path: Path) -> bool:
-    """Creates a folder and those above it; False when its name is taken. mkdir decides, so that starts
-    at the same instant never get the same folder."""
+def _make_folders(path: Path) -> list[Path]:
+    """Creates a folder and those above it, which it returns; none when its name is taken. mkdir decides, so
+    that starts at the same instant never get the same folder."""
+    made: list[Path] = []
     try:
-        path.mkdir(mode=FOLDER_MODE, parents=True)
+        for parent in reversed(path.parents):
+            if not os.path.isdir(parent):
+                make_folder(parent)
+                made.append(parent)
+        os.mkdir(path, FOLDER_MODE)
+        os.chmod(path, FOLDER_MODE)
     except OSError as error:
         if os.path.lexists(path):
-            return False
+            return []
         if error.errno in _BAD_NAME:
             raise UsageError(f"{str(path)[:200]} cannot be a folder: {error.strerror}") from error
         with storage_errors(f"create {path}"):
             raise
-    return True
+    return [*made, path]
 
 
 def _holds_run(path: Path) -> bool:
@@ -97,8 +106,8 @@ def _holds_run(path: Path) -> bool:
     return any(any(path.glob(pattern)) for pattern in ("ckpt-*", "best-*", "corrupt-*"))
 
 
-def _note_start(path: Path, config: Config, command: Sequence[str], resumed: bool) -> str:
-    """Writes config.json; its history of starts only grows. Returns the run's id."""
+def _start(path: Path, config: Config, command: Sequence[str], resumed: bool) -> dict[str, Any]:
+    """What config.json will say; its history of starts only grows."""
     saved = read_config(path) if resumed else {"run_id": secrets.token_hex(4), "starts": []}
     start = {
         "command": list(command),
@@ -109,14 +118,11 @@ def _note_start(path: Path, config: Config, command: Sequence[str], resumed: boo
         "versions": _versions(),
     }
     starts = [*saved["starts"], start]
-    content = {
+    return {
         "run_id": saved["run_id"],
         "settings": config.to_dict(),
         "starts": starts[:1] + starts[1:][-_STARTS_KEPT:],
     }
-    with storage_errors(f"write {path / CONFIG}"):
-        write_json(path / CONFIG, content)
-    return str(saved["run_id"])
 
 
 def _versions() -> dict[str, str]:

@@ -21,6 +21,8 @@ from a3c.storage.atomic import read_regular, replace_file
 from a3c.storage.sinks import Clock, Sink, append
 
 MAX_JSON_BYTES = 2**22
+LONGEST_LINE_BYTES = 2**20
+"""Longer ones are read in pieces, and those are no records."""
 
 
 def write_json(path: Path, value: Mapping[str, Any], *, durable: bool = True) -> None:
@@ -90,16 +92,22 @@ class JsonLines:
         return fd
 
 
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, those beyond `LONGEST_LINE_BYTES` in pieces. Raises OSError."""
+    with os.fdopen(open_file(path), "rb") as file:
+        while line := file.readline(LONGEST_LINE_BYTES):
+            yield line
+
+
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a JSON-lines file in order, without torn or damaged lines. Raises OSError."""
-    with open(path, "rb") as file:
-        for line in file:
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(record, dict):
-                yield record
+    for line in read_lines(path):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(record, dict):
+            yield record
 
 
 def _finite(value: Any) -> Any:

@@ -10,8 +10,11 @@ checkpoints/Breakout-v0-a3c/        a second run of the same kind is Breakout-v0
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -19,38 +22,73 @@ from typing import Any
 
 from a3c.errors import CheckpointError, StorageError, UsageError
 from a3c.settings.config import Config, from_dict
+from a3c.storage.atomic import storage_errors
 from a3c.storage.records import read_json, write_json
-from a3c.storage.run_lock import RunLock
+from a3c.storage.run_lock import LOCK, RunLock
 
-CONFIG, STATUS, METRICS = "config.json", "status.json", "metrics.jsonl"
+CONFIG, STATUS, METRICS, LOGS = "config.json", "status.json", "metrics.jsonl", "logs"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass
 class RunDirectory:
-    """A run directory that this process owns until `close`."""
+    """A run directory that this process owns until `close`.
+
+    Nothing of a start is kept before `begin`: when it is refused, a new run's folder goes again.
+    """
 
     path: Path
     run_id: str  # stays the same over all resumes
     resumed: bool
     checkpoint: Path | None  # the one that --load named; None: the newest
     lock: RunLock
+    config: dict[str, Any]  # what config.json will say
+    made: list[Path]  # folders that were created for it, the outermost first
     status_error: str = field(init=False, default="")  # why the last status was not written, or empty
+    _begun: bool = field(init=False, default=False)
+
+    def begin(self) -> None:
+        """Writes config.json: the run is there. Raises StorageError."""
+        with storage_errors(f"write {self.path / CONFIG}"):
+            write_json(self.path / CONFIG, self.config)
+        self._begun = True
+
+    def check(self) -> None:
+        """Raises StorageError when the folder was moved or deleted, or is another process's."""
+        if not self.lock.still_mine():
+            raise StorageError(
+                f"{self.path} is no longer this run's folder: it was moved, deleted or replaced; "
+                "continue from where it is now with --load"
+            )
 
     def write_status(self, status: Mapping[str, Any]) -> bool:
         """Replaces status.json; False when the disk did not allow it, which never stops a run."""
         try:
+            self.check()
             write_json(self.path / STATUS, status, durable=False)
-        except OSError as error:
-            self.status_error = error.strerror or str(error)
+        except (OSError, StorageError) as error:
+            self.status_error = getattr(error, "strerror", None) or str(error)
             return False
         self.status_error = ""
         return True
 
     def close(self) -> None:
         """Lets the next process have the directory; safe to call twice."""
+        if not self._begun and not self.resumed and self.lock.still_mine():
+            self._remove()
         self.lock.release()
+
+    def _remove(self) -> None:
+        """Takes back what this start made."""
+        if self.made:
+            shutil.rmtree(self.made[-1], ignore_errors=True)
+        for name in (LOCK, STATUS, f"{LOGS}/main.log"):
+            with suppress(OSError):
+                os.unlink(self.path / name)
+        for folder in (self.path / LOGS, *reversed(self.made)):
+            with suppress(OSError):  # unless somebody else uses it
+                os.rmdir(folder)
 
     def __enter__(self) -> RunDirectory:
         return self

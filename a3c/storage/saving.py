@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from a3c.settings.config import Config
+from a3c.storage.atomic import storage_errors
 from a3c.storage.checkpoint import Checkpoint
 from a3c.storage.shelf import Kind, best_checkpoint, prune, write_checkpoint
 from a3c.stores.shared import Snapshot
@@ -43,14 +47,23 @@ class Saver:
     config: Config
     env_spec: EnvSpec
     resumes: int = 0
+    folder: os.stat_result | None = field(init=False, default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        with suppress(OSError):
+            object.__setattr__(self, "folder", os.stat(self.run_dir))
 
     def save(self, snapshot: Snapshot, progress: Progress, kind: Kind = "ckpt") -> Path:
         """Commits a checkpoint and returns its folder.
 
         Raises:
             CheckpointError: the snapshot holds numbers that are not finite.
-            StorageError: no room or no permission; older checkpoints are untouched.
+            StorageError: no room or no permission, or the folder was moved or replaced meanwhile; older
+                checkpoints are untouched.
         """
+        with storage_errors(f"write to {self.run_dir}"):
+            if self.folder and not os.path.samestat(self.folder, os.stat(self.run_dir)):
+                raise FileNotFoundError(errno.ENOENT, "another folder is in its place")
         agent = dict(progress.agent or {})
         tensors = {name: value for name, value in agent.items() if isinstance(value, torch.Tensor)}
         state = {

@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 
 from a3c.errors import StorageError
+from a3c.files import open_file
 from a3c.learning.schedules import learning_rate
 from a3c.settings.groups import OptimConfig
 from a3c.stores.optim import make_optimizer
@@ -136,7 +137,7 @@ class SharedStore:
         self._optimizer.state = memory.optimizer
         self._optim, self._max_steps, self._board, self._row = optim, max_steps, board, row
         self._gradient: Parameters | None = None  # allocated by the first dense push
-        self._lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644) if lock_path else None
+        self._lock = open_file(lock_path, os.O_RDWR | os.O_CREAT) if lock_path else None
 
     def pull(self, into: Parameters) -> int:
         version = self._board.total("updates")

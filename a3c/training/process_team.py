@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from a3c.console.restart import take_requests
+from a3c.console.restart import Requests
 from a3c.processes.child import Link
 from a3c.processes.group import ChildSpec, ChildStatus, Event, ProcessGroup
 from a3c.processes.spawning import ensure_open_files
@@ -30,6 +30,7 @@ class ProcessTeam:
 
     def __init__(self, session: Session, evaluate: Callable[[Session, Link], None]) -> None:
         self._session, self._guard = session, Guard(session)
+        self._requests = Requests(session.run_dir)
         self._group = ProcessGroup(
             children(session, evaluate),
             lambda: heartbeats(session),
@@ -57,7 +58,6 @@ class ProcessTeam:
     def start(self) -> None:
         ensure_open_files(self._session.workers + 1)
         self._session.share()
-        take_requests(self._session.run_dir, ())  # those of an earlier start are void
         self._group.start()
 
     def turn(self) -> list[Event]:
@@ -65,7 +65,7 @@ class ProcessTeam:
         events = self._group.poll()
         if trouble := self._guard.check():
             self._group.renew(partial(self._guard.roll_back, trouble))
-        for name in take_requests(self._session.run_dir, self._group.states()):
+        for name in self._requests.take(self._group.states()):
             _log.info("%s is replaced, as asked", name)
             self._group.restart(name)
         self._group.trim_logs()

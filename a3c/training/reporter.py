@@ -82,12 +82,14 @@ class Reporter:
                 self._checkpoint = event.payload["name"]
 
     def refresh(self, states: Mapping[str, ChildStatus], state: str = "running") -> None:
-        """Writes the status and redraws the view, once a second at most."""
+        """Writes the status and redraws the view, once a second at most. Raises StorageError when the run's
+        folder was moved or deleted."""
         now = time.monotonic()
         self._states = states
         if now < self._due and state == "running":
             return
         self._due = now + _EVERY_S
+        self._run.check()
         self._sample(now)
         self._publish(state)
 

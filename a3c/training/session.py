@@ -15,7 +15,8 @@ from a3c.envs import make_env
 from a3c.errors import CheckpointError, UsageError
 from a3c.networks.bodies import BACKGROUND
 from a3c.settings.config import Config
-from a3c.storage.checkpoint import Checkpoint, check_compatible, load_initial_weights, read_checkpoint
+from a3c.storage.checkpoint import Checkpoint, check_compatible, read_checkpoint
+from a3c.storage.initial_weights import load_initial_weights
 from a3c.storage.run_directory import RunDirectory
 from a3c.storage.saving import Saver, progress_of
 from a3c.storage.shelf import clean, newest_checkpoint, rewind
@@ -132,19 +133,19 @@ def begin(session: Session, initial: Parameters) -> None:
     """Fills the memory with fresh weights, or those of --init-from."""
     path = session.config.run.init_from
     backgrounds = [name for name in initial.views if name.endswith(BACKGROUND)]
-    if path:  # weights from elsewhere bring no background: they were trained without
-        weights = {name: initial.views[name] for name in backgrounds} | load_initial_weights(Path(path))
+    if path:  # weights from elsewhere may bring no background: they were trained without
+        optional = {name: initial.views[name] for name in backgrounds}
+        try:
+            weights = load_initial_weights(Path(path), session.memory.shapes, optional)
+        except CheckpointError as error:
+            hint = "; what it sees is set by --frame-stack and --frame-size" if backgrounds else ""
+            what = f"--init-from for --model {session.config.learn.model}"
+            raise CheckpointError(f"{what}: {error}{hint}") from error
     else:
         weights = initial.views
         for name in backgrounds:
             weights[name].copy_(torch.from_numpy(mean_picture(session.config)))
-    try:
-        session.memory.begin(weights)
-    except ValueError as error:
-        hint = "; what it sees is set by --frame-stack and --frame-size" if backgrounds else ""
-        raise CheckpointError(
-            f"--init-from {path} does not fit --model {session.config.learn.model}: {error}{hint}"
-        ) from error
+    session.memory.begin(weights)
 
 
 def mean_picture(config: Config) -> np.ndarray:

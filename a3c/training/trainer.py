@@ -114,6 +114,7 @@ def train(config: Config, command: Sequence[str], evaluators: Evaluators, root: 
         faulthandler.register(signal.SIGUSR1)  # shows where it is, as in the children
         session = open_session(config, folder)
         check_room(session)
+        folder.begin()
         reporter = Reporter(session, folder, view)
         reporter.greet()
         team: Team = (

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +14,8 @@ import numpy as np
 
 from a3c.errors import UsageError
 from a3c.settings.config import Config
-from a3c.storage.atomic import regular_size, storage_errors
-from a3c.storage.records import write_csv
+from a3c.storage.atomic import storage_errors
+from a3c.storage.records import read_lines, write_csv
 from a3c.storage.run_directory import CONFIG, METRICS, load_config
 
 TRAIN, EVALUATION = "train", "evaluation"
@@ -29,8 +28,6 @@ _OWN_TO_A_RUN = {"seed", "run_dir", "load", "init_from"}
 """Settings in which the seeds of one curve may differ."""
 
 _GRID = 300  # points of an average over runs
-_LONGEST_LINE = 2**20  # bytes; longer ones are read in pieces, and those are no rows
-_LARGEST_FILE = 2**40
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +86,7 @@ def surviving(path: Path) -> tuple[list[CurvePoint], list[CurvePoint]]:
     resumed from an earlier checkpoint, and what was seen beyond it was lost. Raises OSError."""
     train, evaluations = kept = list[CurvePoint](), list[CurvePoint]()
     seen, every, damaged = [0, 0], 1, 0
-    for line in _lines(path):
+    for line in read_lines(path):
         which = b'"train"' in line[:32]
         seen[which] += 1
         if seen[which] % every:
@@ -112,14 +109,6 @@ def surviving(path: Path) -> tuple[list[CurvePoint], list[CurvePoint]]:
     if damaged:
         _log.warning("%s: %d rows cannot be read and are left out", path, damaged)
     return kept
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with open(fd, "rb") as file:
-        regular_size(fd, _LARGEST_FILE)
-        while line := file.readline(_LONGEST_LINE):
-            yield line
 
 
 def _point(row: dict[str, Any]) -> CurvePoint | None:

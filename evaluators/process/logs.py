@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from a3c.agents.make import make_policy
 from a3c.settings.algorithms import ALGOS
 from a3c.settings.config import Config, settings
 from a3c.storage.atomic import replace_file
-from a3c.storage.records import JsonLines, read_json_lines
+from a3c.storage.records import JsonLines, read_json_lines, read_lines
 from a3c.storage.run_directory import METRICS
 from a3c.storage.sinks import Clock
 from a3c.types import Counters, EnvSpec
@@ -47,7 +48,8 @@ class RunLogs:
         self._failing: set[str] = set()
         if resumed_at is not None:
             try:
-                forget_after(run_dir / METRICS, resumed_at)
+                if damaged := forget_after(run_dir / METRICS, resumed_at):
+                    warn(f"{METRICS}: {damaged} rows cannot be read and are left out")
             except OSError as error:
                 warn(f"{METRICS} keeps rows beyond step {resumed_at}, where this run goes on: {error}")
         self._shown = last_steps(run_dir / METRICS)
@@ -124,24 +126,38 @@ def shown_value(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def forget_after(path: Path, env_steps: int) -> None:
+def forget_after(path: Path, env_steps: int) -> int:
     """Removes the rows of a metrics file beyond `env_steps`: a resumed run goes through those steps again.
+
+    Returns:
+        How many rows could not be read; they are removed too.
 
     Raises:
         OSError: the file could not be read or replaced; it is as it was.
     """
     if not path.exists():
-        return
-    rows = list(read_json_lines(path))
-    kept = [row for row in rows if row.get("env_steps", 0) <= env_steps]
-    if len(kept) < len(rows):
-        replace_file(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        return 0
+    steps = [_steps(line) for line in read_lines(path)]
+    if any(step is None or step > env_steps for step in steps):
+        rows = zip(read_lines(path), steps, strict=False)
+        replace_file(path, (line for line, step in rows if step is not None and step <= env_steps))
+    return steps.count(None)
 
 
 def last_steps(path: Path) -> dict[str, int]:
     """The env_steps of the last row of each kind in a metrics file; none when it cannot be read."""
+    found: dict[str, int] = {}
+    with suppress(OSError):
+        for row in read_json_lines(path):
+            kind, steps = row.get("kind"), row.get("env_steps")
+            if isinstance(kind, str) and type(steps) is int:
+                found[kind] = steps
+    return found
+
+
+def _steps(line: bytes) -> int | None:
     try:
-        rows = list(read_json_lines(path))
-    except OSError:
-        return {}
-    return {str(row.get("kind")): row["env_steps"] for row in rows if isinstance(row.get("env_steps"), int)}
+        steps = json.loads(line)["env_steps"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return steps if type(steps) is int else None

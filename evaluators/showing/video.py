@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import subprocess
 import tempfile
 from fractions import Fraction
@@ -17,6 +18,7 @@ import imageio_ffmpeg  # type: ignore[import-untyped]
 import numpy as np
 
 from a3c.errors import StorageError
+from a3c.files import open_file
 from a3c.storage.atomic import storage_errors
 
 ENLARGED_HEIGHT = 420
@@ -48,7 +50,7 @@ class Video:
 
     def __init__(self, path: Path, fps: float) -> None:
         self._path, self._fps = path.resolve(), fps
-        self._part = self._path.with_name(f".{path.name}.part")
+        self._part = self._path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         self._shape: tuple[int, ...] = ()
         self._encoder: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the encoder runs)
@@ -66,6 +68,12 @@ class Video:
 
     def _start(self, height: int, width: int) -> subprocess.Popen[bytes]:
         suffix = self._path.suffix.lower()
+        try:  # before ffmpeg, which would follow a link
+            with storage_errors(f"write {self._path}"):
+                os.close(open_file(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        except StorageError:
+            self._log.close()
+            raise
         factor = max(1, ENLARGED_HEIGHT // height)
         enlarge = f"scale=iw*{factor}:ih*{factor}:flags=neighbor"
         rate = str(Fraction(self._fps).limit_denominator(1000))

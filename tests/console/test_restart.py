@@ -4,34 +4,44 @@ import os
 
 import pytest
 
-from a3c.console.restart import request, restart_worker, take_requests
+from a3c.console.restart import Requests, request, restart_worker
 from a3c.errors import StorageError, UsageError
 
 NAMES = ("worker-0", "worker-1", "evaluator")
 
 
 def test_a_request_is_taken_once(tmp_path):
+    request(tmp_path, "worker-0")  # of an earlier start
+    requests = Requests(tmp_path)
     request(tmp_path, "worker-1")
     request(tmp_path, "worker-1")
     request(tmp_path, "evaluator")
-    assert take_requests(tmp_path, NAMES) == ["evaluator", "worker-1"]
-    assert take_requests(tmp_path, NAMES) == []
+    assert requests.take(NAMES) == ["evaluator", "worker-1"]
+    assert requests.take(NAMES) == []
 
 
 def test_f47_names_from_outside_are_only_compared(tmp_path):
+    requests = Requests(tmp_path)
     for name in ("worker-7", "$(touch y)", "worker-1\n", ".."):
         (tmp_path / f"restart.{name}").touch()
-    assert take_requests(tmp_path, NAMES) == []
+    assert requests.take(NAMES) == []
     assert os.listdir(tmp_path) == []
 
 
-def test_what_cannot_be_removed_is_not_honoured(tmp_path):
-    (tmp_path / "restart.worker-0").mkdir()
-    assert take_requests(tmp_path, NAMES) == []
+def test_f80_what_cannot_be_removed_is_ignored_and_said_once(tmp_path, caplog):
+    requests = Requests(tmp_path)
+    (tmp_path / "restart.aaa").mkdir()
+    request(tmp_path, "worker-1")
+    assert requests.take(NAMES) == ["worker-1"]
+    request(tmp_path, "worker-0")
+    assert requests.take(NAMES) == ["worker-0"]
+    assert [record.message.partition(" is ignored")[0] for record in caplog.records] == [
+        str(tmp_path / "restart.aaa")
+    ]
 
 
 def test_f28_a_folder_that_is_gone(tmp_path):
-    assert take_requests(tmp_path / "gone", NAMES) == []
+    assert Requests(tmp_path / "gone").take(NAMES) == []
     with pytest.raises(StorageError):
         request(tmp_path / "gone", "worker-0")
 

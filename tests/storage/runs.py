@@ -19,6 +19,7 @@ def settings(**given: Any) -> Config:
 def make_run(root: Path, checkpoints: tuple[int, ...] = (), **given: Any) -> Path:
     """A finished run with (the names of) checkpoints."""
     with open_run(root, settings(**given), COMMAND) as run:
+        run.begin()
         for step in checkpoints:
             (run.path / f"ckpt-{step:09d}").mkdir()
     return run.path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from a3c.storage.checkpoint import (
     Checkpoint,
     DamagedCheckpoint,
     check_compatible,
-    load_initial_weights,
     read_checkpoint,
 )
 from a3c.storage.shelf import (
@@ -63,14 +61,15 @@ class TestWriteAndRead:
         assert (read.optimizer, read.agent) == ({}, {})
         assert read.state == {"a": [1, None, "ü"], "schema": 1}
 
-    def test_modes_do_not_depend_on_the_umask(self, tmp_path: Path) -> None:
-        old = os.umask(0o077)
+    @pytest.mark.parametrize("umask", [0, 0o777])
+    def test_f80_modes_do_not_depend_on_the_umask(self, tmp_path: Path, umask: int) -> None:
+        old = os.umask(umask)
         try:
             path = write_checkpoint(tmp_path, make(), 1)
         finally:
             os.umask(old)
-        assert path.stat().st_mode & 0o777 == 0o755
-        assert {p.stat().st_mode & 0o777 for p in path.iterdir()} == {0o644}
+        assert path.stat().st_mode & 0o777 == 0o700
+        assert {p.stat().st_mode & 0o777 for p in path.iterdir()} == {0o600}
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
     @pytest.mark.parametrize("part", ["model", "optimizer"])
@@ -139,66 +138,6 @@ class TestFitting:
     def test_many_differences_stay_one_line(self) -> None:
         with pytest.raises(CheckpointError, match="and 41 more"):
             self.fits(network={f"layer{i}": (1,) for i in range(51)})
-
-
-class TestInitialWeights:
-    def test_from_a_checkpoint(self, tmp_path: Path) -> None:
-        weights = load_initial_weights(write_checkpoint(tmp_path, make(3), 1))
-        assert torch.equal(weights["weight"], make(3).model["weight"])
-
-    def test_from_a_safetensors_file(self, tmp_path: Path) -> None:
-        path = write_checkpoint(tmp_path, make(3), 1) / "model.safetensors"
-        assert torch.equal(load_initial_weights(path)["weight"], make(3).model["weight"])
-
-    @pytest.mark.parametrize("legacy", [False, True])
-    @pytest.mark.parametrize("wrapped", [False, True])
-    def test_from_a_state_dict_saved_by_torch(self, tmp_path: Path, legacy: bool, wrapped: bool) -> None:
-        module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
-        saved = module.state_dict()
-        path = tmp_path / "weights.dat"
-        torch.save(
-            {"state_dict": saved} if wrapped else saved, path, _use_new_zipfile_serialization=not legacy
-        )
-        weights = load_initial_weights(path)
-        assert weights.keys() == saved.keys()
-        assert all(torch.equal(weights[name], saved[name]) for name in saved)
-
-    def test_parameters_and_views_come_out_as_plain_tensors(self, tmp_path: Path) -> None:
-        path = tmp_path / "weights.pt"
-        torch.save(OrderedDict(a=torch.nn.Parameter(torch.arange(6.0).view(2, 3).t())), path)
-        weight = load_initial_weights(path)["a"]
-        assert type(weight) is torch.Tensor
-        assert weight.is_contiguous()
-        assert not weight.requires_grad
-
-    @pytest.mark.parametrize(
-        "content",
-        [
-            {},
-            [torch.zeros(1)],
-            torch.zeros(3),
-            {"a": 1.0},
-            {1: torch.zeros(1)},
-            {"a": torch.tensor([float("nan")])},
-            {"a": torch.zeros(2, dtype=torch.complex64)},
-            {"a": torch.eye(3).to_sparse()},
-            {"a": torch.zeros(1).expand(10**9)},
-            {"state_dict": {"a": {}}},
-        ],
-    )
-    def test_refuses_other_content(self, tmp_path: Path, content: object) -> None:
-        path = tmp_path / "weights.pt"
-        torch.save(content, path)
-        with pytest.raises(CheckpointError, match=r"holds no weights that can be loaded: \S+") as caught:
-            load_initial_weights(path)
-        assert "weights_only" not in str(caught.value)
-
-    def test_a_run_directory_or_nothing(self, tmp_path: Path) -> None:
-        write_checkpoint(tmp_path, make(), 1)
-        with pytest.raises(CheckpointError, match="is no checkpoint"):
-            load_initial_weights(tmp_path)
-        with pytest.raises(CheckpointError, match="No such file"):
-            load_initial_weights(tmp_path / "none.pt")
 
 
 def test_damage_is_told_from_what_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,8 @@ import pytest
 import torch
 
 from a3c.errors import CheckpointError, StorageError
-from a3c.storage.checkpoint import Checkpoint, DamagedCheckpoint, load_initial_weights, read_checkpoint
+from a3c.storage.checkpoint import Checkpoint, DamagedCheckpoint, read_checkpoint
+from a3c.storage.initial_weights import load_initial_weights
 from a3c.storage.shelf import best_checkpoint, clean, entries, newest_checkpoint, prune, write_checkpoint
 from tests.fault_tools import ROOT, WatchedCalls, run_python
 
@@ -504,7 +505,7 @@ class TestMalice:
             content = {"state_dict": {"a": torch.zeros(1), "b": evil}} if form == "nested" else evil
             torch.save(content, tmp_path / name, _use_new_zipfile_serialization=form != "legacy")
         with pytest.raises(CheckpointError, match="holds no weights") as caught:
-            load_initial_weights(tmp_path / name)
+            load_initial_weights(tmp_path / name, {}, {})
         assert not canary.exists()
         assert "weights_only" not in str(caught.value)
 
@@ -555,7 +556,7 @@ def bombs(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
         (folder / name).write_bytes(content)
         if size:
             os.truncate(folder / name, size)
-        return lambda: load_initial_weights(folder / name)
+        return lambda: load_initial_weights(folder / name, {}, {})
 
     huge = 50 * 2**30  # sparse: takes no room on the disk
     deep = b"[" * 2_000_000
@@ -585,8 +586,8 @@ def bombs(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
         weights("w.pt", b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x00\x10\x85R."),
     )
     os.mkfifo(folder / "pipe.pt")
-    yield "pipe", lambda: load_initial_weights(folder / "pipe.pt")
-    yield "device", lambda: load_initial_weights(Path("/dev/zero"))
+    yield "pipe", lambda: load_initial_weights(folder / "pipe.pt", {}, {})
+    yield "device", lambda: load_initial_weights(Path("/dev/zero"), {}, {})
 
 
 def saved_by_torch(content: object) -> bytes:

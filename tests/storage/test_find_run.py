@@ -90,7 +90,8 @@ class TestContinuing:
         )
         assert (config.optim.lr, config.learn.gamma, config.run.max_steps) == (0.5, 0.8, 2000)
         assert config.run.init_from == ""
-        open_run(tmp_path, config, COMMAND).close()
+        with open_run(tmp_path, config, COMMAND) as run:
+            run.begin()
         again = choose_config(tmp_path, {"env": "CartPole-v1", "load": "newest"})
         assert (again.optim.lr, again.learn.gamma) == (0.5, 0.8)
 
@@ -103,13 +104,14 @@ class TestContinuing:
             choose_config(tmp_path, {"load": str(path), **given})
 
     def test_the_history_of_starts_grows_and_the_id_stays(self, tmp_path: Path) -> None:
-        first = open_run(tmp_path, settings(), COMMAND)
-        first.close()
+        with open_run(tmp_path, settings(), COMMAND) as first:
+            first.begin()
         for number in range(3):
             with open_run(
                 tmp_path, choose_config(tmp_path, {"load": str(first.path)}), ["resume", str(number)]
             ) as run:
                 assert run.run_id == first.run_id
+                run.begin()
         starts = read_json(first.path / "config.json")["starts"]
         assert [start["command"] for start in starts] == [
             COMMAND,

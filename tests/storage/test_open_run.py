@@ -90,6 +90,7 @@ class TestNames:
 class TestNewRuns:
     def test_config_json_tells_how_it_was_started(self, tmp_path: Path) -> None:
         run = open_run(tmp_path, settings(lr=0.5, gpu_ids=[0, 1], env_kwargs={"a": 1}), COMMAND)
+        run.begin()
         saved = read_json(run.path / "config.json")
         assert saved["settings"]["optim"]["lr"] == 0.5
         assert saved["run_id"] == run.run_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -17,7 +18,8 @@ import pytest
 from a3c.errors import RunDirectoryInUse, StorageError
 from a3c.storage.find_run import choose_config
 from a3c.storage.open_run import open_run
-from a3c.storage.run_lock import RunLock, lock_holder
+from a3c.storage.records import read_json
+from a3c.storage.run_lock import RunLock, holding_process, lock_holder
 from tests.fault_tools import ROOT
 from tests.storage.runs import COMMAND
 
@@ -37,6 +39,7 @@ while not os.path.exists(go):
     time.sleep(0.001)
 try:
     run = open_run(Path(root), config, ["x"])
+    run.begin()
     print(json.dumps([0, str(run.path)]), flush=True)
 except A3CError as error:
     print(json.dumps([error.exit_code, str(error)]), flush=True)
@@ -150,6 +153,75 @@ class TestLock:
         timer.start()
         RunLock(tmp_path).release()
         timer.join()
+
+    def test_f81_a_removed_lock_file_lets_nobody_in(self, tmp_path: Path) -> None:
+        with RunLock(tmp_path) as lock:
+            (tmp_path / "lock").unlink()
+            with pytest.raises(RunDirectoryInUse):
+                RunLock(tmp_path)
+            assert lock_holder(tmp_path) is not None
+            assert holding_process(tmp_path) == os.getpid()
+            assert lock.still_mine()
+            assert read_json(tmp_path / "lock")["pid"] == os.getpid()  # it is there again
+            with pytest.raises(RunDirectoryInUse, match=f"process {os.getpid()} on "):
+                RunLock(tmp_path)
+
+    def test_f81_a_moved_folder_is_still_locked_and_its_place_is_free(self, tmp_path: Path) -> None:
+        run_dir = tmp_path / "run"
+        run_dir.mkdir()
+        with RunLock(run_dir) as first:
+            assert first.still_mine()
+            run_dir.rename(tmp_path / "old")
+            assert not first.still_mine()
+            with pytest.raises(RunDirectoryInUse):
+                RunLock(tmp_path / "old")
+            run_dir.mkdir()
+            with RunLock(run_dir) as second:
+                assert second.still_mine()
+                assert not first.still_mine()
+
+    def test_f81_where_folders_cannot_be_locked_the_file_decides(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = fcntl.flock
+
+        def flock(fd: int, operation: int) -> None:
+            if os.path.isdir(f"/proc/self/fd/{fd}"):
+                raise OSError(errno.EBADF, "Bad file descriptor")  # as over NFS
+            real(fd, operation)
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+        with RunLock(tmp_path) as first:
+            with pytest.raises(RunDirectoryInUse):
+                RunLock(tmp_path)
+            (tmp_path / "lock").unlink()
+            with RunLock(tmp_path) as second:
+                assert second.still_mine()
+                assert not first.still_mine()
+
+    def test_f34_the_kernel_knows_the_process(self, tmp_path: Path) -> None:
+        (tmp_path / "go").touch()
+        (process,) = start_many(1, tmp_path, str(tmp_path / "mine"))
+        assert answer(process)[0] == 0
+        assert holding_process(tmp_path / "mine") == process.pid
+        end_all([process])
+        assert holding_process(tmp_path / "mine") == 0
+        assert holding_process(tmp_path / "nowhere") == 0
+
+    @pytest.mark.parametrize("kind", ["pipe", "folder", "hard link"])
+    def test_f80_something_else_in_the_place_of_the_lock(self, tmp_path: Path, kind: str) -> None:
+        if kind == "pipe":
+            os.mkfifo(tmp_path / "lock")
+        elif kind == "folder":
+            (tmp_path / "lock").mkdir()
+        else:
+            (tmp_path / "precious").write_text("precious")
+            (tmp_path / "lock").hardlink_to(tmp_path / "precious")
+        with pytest.raises(StorageError, match=r"cannot lock .*remove it"):
+            RunLock(tmp_path)
+        if kind != "hard link":
+            with pytest.raises(StorageError, match=r"cannot look at the lock"):
+                lock_holder(tmp_path)
 
     def test_a_link_in_the_place_of_the_lock(self, tmp_path: Path) -> None:
         (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")

@@ -1,0 +1,66 @@
+"""Weights to start a new run from: of a checkpoint, a safetensors file, or a state dict saved by torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from a3c.errors import CheckpointError
+from a3c.storage.checkpoint import read_checkpoint
+from a3c.storage.manifest import MANIFEST
+from a3c.storage.tensor_files import Tensors, decode_tensors, one_line, pickle_hint, read_safetensors
+from a3c.storage.torch_files import read_state_dict
+from a3c.stores.parameters import Shapes, differences
+
+_WRAPPERS = ("module.", "_orig_mod.", "model.", "network.", "net.", "policy.")
+"""What other programs put before every name: of torch's own wrappers, and common names of a module's
+field."""
+
+
+def load_initial_weights(path: Path, wanted: Shapes, optional: Tensors) -> Tensors:
+    """Weights by name, as `wanted` names and shapes them.
+
+    Names that differ only by a prefix that all of them have are taken for what they mean.
+
+    Args:
+        path: of a checkpoint's folder, or of a file.
+        wanted: every name and shape.
+        optional: those that may be missing, with their values then.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or unsafe; or it holds other weights, of which it says
+            what is there and what is wanted.
+    """
+    read = _read(path)
+    candidates = [optional | named for named in (read, *(_without(prefix, read) for prefix in _WRAPPERS))]
+    weights = next((named for named in candidates if named.keys() == wanted.keys()), candidates[0])
+    different = differences(wanted, {name: tuple(tensor.shape) for name, tensor in weights.items()})
+    if different:
+        more = f"; and {len(different) - 6} more" if len(different) > 6 else ""
+        words = "; ".join(different[:6]) + more
+        raise CheckpointError(f"{path} holds other weights than this network has: {words}")
+    return weights
+
+
+def _without(prefix: str, weights: Tensors) -> Tensors:
+    """The same weights without a prefix of every name, as often as it is there."""
+    named = dict(weights)
+    while named and all(name.startswith(prefix) for name in named):
+        named = {name.removeprefix(prefix): tensor for name, tensor in named.items()}
+    return named
+
+
+def _read(path: Path) -> Tensors:
+    if os.path.isfile(path / MANIFEST):
+        return read_checkpoint(path).model
+    if path.is_dir():
+        raise CheckpointError(f"{path} is no checkpoint; name a run's ckpt-... or best-... folder, or a file")
+    try:
+        if path.suffix == ".safetensors":
+            return decode_tensors(read_safetensors(path.resolve()))
+        return read_state_dict(path.resolve())
+    except OSError as error:
+        raise CheckpointError(f"cannot read weights from {path}: {error.strerror or error}") from error
+    except Exception as error:  # parsers of hostile bytes raise anything
+        reason = one_line(error) + pickle_hint(path)
+        raise CheckpointError(f"{path} holds no weights that can be loaded: {reason}") from error

@@ -1,0 +1,152 @@
+"""Weights from elsewhere: loaded where it is plain what is meant, else it is said what is there."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from a3c.errors import CheckpointError
+from a3c.storage.initial_weights import load_initial_weights
+from a3c.storage.shelf import write_checkpoint
+from a3c.storage.tensor_files import Tensors, encode_tensors
+from tests.storage.samples import NETWORK, make
+
+
+def load(path: Path, wanted: dict[str, Any] = NETWORK) -> Tensors:
+    return load_initial_weights(path, wanted, {})
+
+
+def test_from_a_checkpoint(tmp_path: Path) -> None:
+    weights = load(write_checkpoint(tmp_path, make(3), 1))
+    assert torch.equal(weights["weight"], make(3).model["weight"])
+
+
+def test_from_a_safetensors_file(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path, make(3), 1) / "model.safetensors"
+    assert torch.equal(load(path)["weight"], make(3).model["weight"])
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_from_a_state_dict_saved_by_torch(tmp_path: Path, legacy: bool, wrapped: bool) -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    saved = module.state_dict()
+    path = tmp_path / "weights.dat"
+    torch.save({"state_dict": saved} if wrapped else saved, path, _use_new_zipfile_serialization=not legacy)
+    weights = load(path, {name: tuple(tensor.shape) for name, tensor in saved.items()})
+    assert weights.keys() == saved.keys()
+    assert all(torch.equal(weights[name], saved[name]) for name in saved)
+
+
+def test_parameters_and_views_come_out_as_plain_tensors(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save(OrderedDict(a=torch.nn.Parameter(torch.arange(6.0).view(2, 3).t())), path)
+    weight = load(path, {"a": (3, 2)})["a"]
+    assert type(weight) is torch.Tensor
+    assert weight.is_contiguous()
+    assert not weight.requires_grad
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        [torch.zeros(1)],
+        torch.zeros(3),
+        {"a": 1.0},
+        {1: torch.zeros(1)},
+        {"a": torch.tensor([float("nan")])},
+        {"a": torch.zeros(2, dtype=torch.complex64)},
+        {"a": torch.eye(3).to_sparse()},
+        {"a": torch.zeros(1).expand(10**9)},
+        {"state_dict": {"a": {}}},
+    ],
+)
+def test_refuses_other_content(tmp_path: Path, content: object) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=r"holds no weights that can be loaded: \S+") as caught:
+        load(path)
+    assert "weights_only" not in str(caught.value)
+
+
+def test_a_run_directory_or_nothing(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, make(), 1)
+    with pytest.raises(CheckpointError, match="is no checkpoint"):
+        load(tmp_path)
+    with pytest.raises(CheckpointError, match="No such file"):
+        load(tmp_path / "none.pt")
+
+
+WEIGHTS = make(3).model
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module.module.", "model."])
+def test_f85_a_prefix_of_all_names_is_taken_for_what_it_is(tmp_path: Path, prefix: str, suffix: str) -> None:
+    path = tmp_path / f"weights{suffix}"
+    named = {prefix + name: tensor for name, tensor in WEIGHTS.items()}
+    if suffix == ".pt":
+        torch.save(named, path)
+    else:
+        path.write_bytes(encode_tensors(named))
+    assert all(torch.equal(load(path)[name], WEIGHTS[name]) for name in WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        {"model_state_dict": WEIGHTS, "epoch": 3, "optimizer_state_dict": {"state": {}, "param_groups": []}},
+        {"state_dict": WEIGHTS, "target": WEIGHTS},
+        {"model": {f"module.{name}": tensor for name, tensor in WEIGHTS.items()}, "args": {"lr": 0.1}},
+        {"agent": WEIGHTS, "steps": 10},
+    ],
+)
+def test_f85_the_weights_of_a_trainings_checkpoint(tmp_path: Path, saved: dict[str, Any]) -> None:
+    torch.save(saved, tmp_path / "weights.pt")
+    assert all(torch.equal(load(tmp_path / "weights.pt")[name], WEIGHTS[name]) for name in WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("saved", "words"),
+    [
+        ({"actor": WEIGHTS, "critic": WEIGHTS}, "several state dicts (actor, critic)"),
+        (
+            {"weight": torch.zeros(6, 3), "bias": torch.zeros(6)},
+            "weight is [6, 3], not [2, 3]; bias is [6]",
+        ),
+        (
+            {"fc.weight": torch.zeros(2, 3), "fc.bias": torch.zeros(2)},
+            "weight is missing; bias is missing; fc.",
+        ),
+        ({f"layer{i}": torch.zeros(1) for i in range(50)}, "; and 46 more"),
+        (
+            {"epoch": 3, "w": torch.zeros(1)},
+            "'epoch' is not a tensor with a name but int; beside",
+        ),
+    ],
+)
+def test_f85_else_it_is_said_what_is_there(tmp_path: Path, saved: dict[str, Any], words: str) -> None:
+    torch.save(saved, tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError) as caught:
+        load(tmp_path / "weights.pt")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_optional_may_be_missing_or_there(tmp_path: Path) -> None:
+    path, optional = tmp_path / "weights.pt", {"bias": torch.ones(2)}
+    torch.save({"module.weight": WEIGHTS["weight"]}, path)
+    assert torch.equal(load_initial_weights(path, NETWORK, optional)["bias"], torch.ones(2))
+    torch.save(WEIGHTS, path)
+    assert torch.equal(load_initial_weights(path, NETWORK, optional)["bias"], WEIGHTS["bias"])
+
+
+def test_a_link_that_a_person_names_is_followed(tmp_path: Path) -> None:
+    torch.save(WEIGHTS, tmp_path / "there.pt")
+    (tmp_path / "here.pt").symlink_to("there.pt")
+    assert torch.equal(load(tmp_path / "here.pt")["bias"], WEIGHTS["bias"])
