@@ -23,6 +23,7 @@ from a3c.settings.flags import Parser, add_settings, given_settings
 from a3c.settings.values import names_code, shown
 from a3c.storage.atomic import storage_errors
 from a3c.storage.run_lock import RunLock
+from a3c.storage.tensor_files import one_line
 from evaluators.tuning.spaces import Range, Space
 from evaluators.tuning.study_picture import TrialPoint, draw_study
 from evaluators.tuning.trial import RUN, Trial, TrialFailed
@@ -83,12 +84,20 @@ def train_from_trial(folder: Path, which: str, flags: Sequence[str]) -> NoReturn
         raise UsageError(
             f"--from-trial {which}: {folder} has no such trial but {', '.join(numbers) or 'none'}"
         )
-    own = [f"{settings()[name].flag}={value}" for name, value in trial.params.items()]
-    stored = [*study.user_attrs["flags"], *own]
+    stored = _stored_flags(study, trial, folder)
     _check_stored(stored, flags)
     command = [*stored, *flags]
     print(f"trial {trial.number}: a3c run {' '.join(command)}", flush=True)
     os.execv(sys.executable, [sys.executable, *RUN, *command])
+
+
+def _stored_flags(study: optuna.Study, trial: optuna.trial.FrozenTrial, folder: Path) -> list[str]:
+    """The flags of a trial's runs. Raises CheckpointError when the study's file gives none."""
+    try:
+        own = [f"{settings()[name].flag}={value}" for name, value in trial.params.items()]
+        return [*map(str, study.user_attrs["flags"]), *own]
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / JOURNAL} has no flags of a3c run: {one_line(error)}") from error
 
 
 def _check_stored(stored: Sequence[str], flags: Sequence[str]) -> None:
@@ -107,16 +116,19 @@ def _check_stored(stored: Sequence[str], flags: Sequence[str]) -> None:
 
 
 def open_study(folder: Path, seed: int) -> optuna.Study:
-    """The study in a folder, new or as it was left."""
+    """The study in a folder, new or as it was left. Raises CheckpointError when its file is damaged."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(
-        study_name=_NAME,
-        storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
-        sampler=optuna.samplers.TPESampler(seed=seed),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3),
-        direction="maximize",
-        load_if_exists=True,
-    )
+    try:
+        return optuna.create_study(
+            study_name=_NAME,
+            storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
+            sampler=optuna.samplers.TPESampler(seed=seed),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3),
+            direction="maximize",
+            load_if_exists=True,
+        )
+    except Exception as error:  # of any kind: Optuna trusts the file
+        raise CheckpointError(f"{folder / JOURNAL} is damaged: {one_line(error)}") from error
 
 
 def _check_flags(flags: Sequence[str], space: Space) -> int:

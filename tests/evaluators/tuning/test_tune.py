@@ -170,6 +170,34 @@ def test_the_winner_is_reproduced(tmp_path, space):
 
 
 @pytest.mark.parametrize(
+    "journal",
+    [
+        "garbage",
+        '{"op_code": 0}',
+        '{"op_code": 0, "worker_id": "x", "study_name": "a3c", "directions": [2]}\n9',
+    ],
+)
+def test_a_damaged_study_takes_one_line(capsys, tmp_path, journal):
+    (tmp_path / "study.journal").write_text(journal + "\n")
+    assert main(["tune", "--study", str(tmp_path), "--from-trial", "best"]) == 4
+    error = capsys.readouterr().err
+    assert "study.journal is damaged" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_study_of_something_else_takes_one_line(capsys, tmp_path):
+    study = open_study(tmp_path, 0)
+    asked = study.ask()
+    asked.suggest_float("nothing", 0, 1)
+    study.tell(asked, 1.0)
+    study.set_user_attr("flags", ["--env", "CartPole-v1"])
+    assert main(["tune", "--study", str(tmp_path), "--from-trial", "best"]) == 4
+    error = capsys.readouterr().err
+    assert "has no flags of a3c run: 'nothing'" in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
     "stored", [["--env", "payload:CartPole-v1"], ["--env", "CartPole-v1", "--env-kwargs", "a=payload:Thing"]]
 )
 def test_f49_a_study_names_no_code(capsys, tmp_path, monkeypatch, stored):
