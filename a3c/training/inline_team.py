@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -32,8 +33,11 @@ class InlineEvaluator(Protocol):
         ...
 
 
-MakeEvaluator = Callable[[Session, "InlineLink", Callable[[], Mapping[str, Any]]], InlineEvaluator]
-"""Makes an evaluator from the run, whom it tells, and a way to an agent's private state."""
+MakeEvaluator = Callable[
+    [Session, "InlineLink", Callable[[], Mapping[str, Any]], Callable[[], float]], InlineEvaluator
+]
+"""Makes an evaluator from the run, whom it tells, a way to an agent's private state, and a clock in
+seconds."""
 
 
 class InlineLink:
@@ -57,8 +61,9 @@ class InlineLink:
 
 
 class InlineTeam:
-    """A `Team` of one worker and the evaluator. Nobody learns while an evaluation is played, and there is a
-    rollout between any two.
+    """A `Team` of one worker and the evaluator. Nobody learns while an evaluation is played, so the
+    evaluator's clock stands still meanwhile: between two evaluations lies as much training, however long they
+    take.
 
     Args:
         session: the run.
@@ -70,14 +75,18 @@ class InlineTeam:
         self._link, self._guard = InlineLink(), Guard(session, every_s=0.0)
         self._incarnation = 0
         self._training = True
+        self._played_s = 0.0  # by evaluations
 
     def start(self) -> None:
         self._worker = self._new_worker()
         if self._session.agent_state:
             self._worker.agent.set_state(self._session.agent_state)
         self._evaluator = self._make_evaluator(
-            self._session, self._link, lambda: self._worker.agent.get_state()
+            self._session, self._link, lambda: self._worker.agent.get_state(), self._training_clock
         )
+
+    def _training_clock(self) -> float:
+        return time.monotonic() - self._played_s
 
     def _new_worker(self) -> Worker:
         return Worker(WorkerSpec(self._session, 0, self._incarnation), self._link)
@@ -95,10 +104,15 @@ class InlineTeam:
         return not self._evaluator.finished
 
     def turn(self) -> list[Event]:
-        if self._training and not self._evaluator.playing:
-            self._worker.step()
-            self._check_numbers()
-        self._evaluator.tick()
+        if self._evaluator.playing:
+            began = time.monotonic()
+            self._evaluator.tick()
+            self._played_s += time.monotonic() - began
+        else:
+            if self._training:
+                self._worker.step()
+                self._check_numbers()
+            self._evaluator.tick()
         return self._link.pop_events()
 
     def _check_numbers(self) -> None:

@@ -1,6 +1,7 @@
 """One process for everything: whose turn it is, and what a roll-back leaves behind."""
 
 import itertools
+import time
 
 import pytest
 import torch
@@ -32,6 +33,19 @@ def test_a_rollout_is_made_between_any_two_evaluations(team_of):
     while len(found) < 8:
         found += [e.payload["env_steps"] for e in team.turn() if e.kind == "evaluation"]
     assert all(later > earlier for earlier, later in itertools.pairwise(found))
+
+
+def test_an_evaluation_takes_no_time_from_training(team_of):
+    _, team = team_of(eval_every=0.3, eval_episodes=30)
+    ended = begun = None
+    while begun is None:
+        playing = team._evaluator.playing
+        team.turn()
+        if playing and not team._evaluator.playing:
+            ended = time.monotonic()
+        elif ended and team._evaluator.playing:
+            begun = time.monotonic()
+    assert begun - ended >= 0.29
 
 
 def test_nobody_learns_while_an_evaluation_is_played(team_of):

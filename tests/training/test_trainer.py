@@ -48,7 +48,7 @@ class Idler:
 
     playing = False
 
-    def __init__(self, session, link, agent_state, patience=3):
+    def __init__(self, session, link, agent_state, clock, patience=3):
         self.finished, self.orders = False, []
         self._board, self._patience = session.board, patience
 
