@@ -217,6 +217,7 @@ NO_FILES_OF_A_RUN = {
         "a3c.processes.descriptors",
         "os.open(f'/proc/self/fd/{descriptor}', os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)",
     ),
+    ("a3c.processes.spawning", "Path(f'/proc/{self.pid}/schedstat').read_text()"),
     ("a3c.console.streams", "os.open(os.devnull, os.O_WRONLY)"),
     ("a3c.storage.run_lock", "os.open('/proc/locks', os.O_RDONLY)"),
 }

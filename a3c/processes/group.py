@@ -20,23 +20,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from a3c.errors import QuorumLost
+from a3c.processes.actions import Abandon, Action, Dump, GiveUp, Kill, Say, Spawn, Terminate
 from a3c.processes.child import QUIET_SIGNALS
 from a3c.processes.signals import held_back, signal_tree
 from a3c.processes.spawning import ChildProcess, Message, spawn_child, trim_log
-from a3c.processes.supervisor import (
-    Abandon,
-    Action,
-    ChildState,
-    Dump,
-    GiveUp,
-    Kill,
-    Limits,
-    Outcome,
-    Say,
-    Spawn,
-    Supervisor,
-    Terminate,
-)
+from a3c.processes.supervisor import ChildState, Limits, Outcome, Supervisor
 
 _POLL_S = 0.05
 _TRIM_EVERY_S = 60.0
@@ -135,7 +123,8 @@ class ProcessGroup:
                 events += self._take(name, child, message, now)
             if code is not None:
                 self._bury(name, child, code, now)
-        self._carry_out(self._supervisor.tick(now, self._heartbeats()))
+        waited_s = {name: child.waited_s() for name, child in self._processes.items()}
+        self._carry_out(self._supervisor.tick(now, self._heartbeats(), waited_s))
         return events
 
     def wait(self, timeout_s: float) -> None:

@@ -84,6 +84,13 @@ class ChildProcess:
     def pid(self) -> int:
         return self.process.pid or 0
 
+    def waited_s(self) -> float:
+        """For how long its main thread was ready to run and had no CPU, since it was started; 0 where the
+        system does not tell (Linux does)."""
+        with suppress(OSError, ValueError, IndexError):
+            return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1]) / 1e9
+        return 0.0
+
     def log_tail(self) -> str:
         """The last lines of what it wrote to its log."""
         with suppress(OSError), os.fdopen(_log_file(self.log_path, os.O_RDONLY), "rb") as file:

@@ -10,7 +10,9 @@ Pure: it owns no process and reads no clock. Callers pass `now`, in seconds of a
 carry out the actions that come back (`a3c.processes.group`).
 
 All deadlines run on the supervisor's own clock, which a single call advances by `Limits.max_tick_s` at
-most. So when the supervisor itself was paused (SIGSTOP, a closed laptop), no child is blamed for it.
+most. So when the supervisor itself was paused (SIGSTOP, a closed laptop), no child is blamed for it. Nor is
+one for the time that it was ready to run and had no CPU: on a crowded machine a start may take minutes, and
+slow is not hung.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from a3c.processes.actions import Abandon, Action, Dump, GiveUp, Kill, Say, Spawn, Terminate
 
 WORKER, EVALUATOR = "worker", "evaluator"
 """Roles. Only workers count for the quorum."""
@@ -58,67 +62,11 @@ class Limits:
     backoff_max_s: float = 60.0
     max_failures: int = 5  # within window_s, or in a row without getting ready
     window_s: float = 600.0
+    early_workers: int | None = None  # start beside the evaluator; the others once it is ready. None: all
+    early_s: float = 30.0  # how long the others wait for it, at most
     min_workers: int = 1
     quorum_s: float = 60.0  # how long fewer running workers are tolerated
     max_tick_s: float = 5.0  # what a gap between two calls counts for, at most
-
-
-@dataclass(frozen=True)
-class Spawn:
-    """Start the child; answer with `started` or `spawn_failed`."""
-
-    name: str
-    incarnation: int  # how often it was restarted
-
-
-@dataclass(frozen=True)
-class Dump:
-    """Ask the child to write its stack to its log."""
-
-    name: str
-    pid: int
-
-
-@dataclass(frozen=True)
-class Terminate:
-    """Ask the child to end."""
-
-    name: str
-    pid: int
-
-
-@dataclass(frozen=True)
-class Kill:
-    """End the child."""
-
-    name: str
-    pid: int
-
-
-@dataclass(frozen=True)
-class Abandon:
-    """Forget a child that outlives being killed."""
-
-    name: str
-    pid: int
-
-
-@dataclass(frozen=True)
-class Say:
-    """Tell the user."""
-
-    level: str  # "info", "warning" or "error"
-    text: str
-
-
-@dataclass(frozen=True)
-class GiveUp:
-    """End the run: too few workers are left."""
-
-    reason: str
-
-
-Action = Spawn | Dump | Terminate | Kill | Abandon | Say | GiveUp
 
 
 @dataclass
@@ -133,7 +81,9 @@ class Child:
     failures: deque[float] = field(default_factory=deque)
     failed_starts: int = 0  # in a row, without getting ready
     heartbeat: float = 0.0  # the last one seen, whatever its clock
-    alive_at: float = 0.0  # when the last sign of life was seen
+    alive_at: float = 0.0  # when the last sign of life was seen, put off by its waiting for a CPU since
+    waited_s: float = 0.0  # for a CPU, since it was started
+    waited_at: float = 0.0  # when that was seen to grow
     warned: bool = False  # about the present silence
     retry_at: float = 0.0
     outcome: Outcome = Outcome.NONE
@@ -153,6 +103,15 @@ class Child:
         while self.failures[0] < clock - window_s:
             self.failures.popleft()
         return max(len(self.failures), self.failed_starts)
+
+    def notice(self, heartbeat: float, waited_s: float, clock: float) -> None:
+        """Takes note of a sign of life, and of the time for which it is not to blame."""
+        if heartbeat != self.heartbeat:
+            self.heartbeat, self.alive_at, self.warned = heartbeat, clock, False
+        if waited_s != self.waited_s:
+            excused_s = min(waited_s - self.waited_s, clock - self.waited_at)
+            self.alive_at = min(self.alive_at + excused_s, clock)
+            self.waited_s, self.waited_at = waited_s, clock
 
     def plan_end(self, when: float, limits: Limits) -> None:
         """Ends it for certain, from `when` on."""
@@ -175,25 +134,31 @@ class Supervisor:
 
     def __init__(self, roles: Mapping[str, str], limits: Limits, rng: random.Random) -> None:
         self.children = {name: Child(name, role) for name, role in roles.items()}
+        self._workers = [child for child in self.children.values() if child.role == WORKER]
+        self._others = [child for child in self.children.values() if child.role != WORKER]
         self._limits = limits
         self._rng = rng
         self._clock = 0.0
         self._last_call: float | None = None
-        self._short_since: float | None = None
-        self._stopping = False
+        self._quorum, self._stopping = Quorum(limits), False
+        self._late: list[Child] = []  # they let the evaluator start first
+        self._late_at = 0.0
 
     # -- what the owner wants ------------------------------------------------------------------------
 
     def start(self, now: float) -> list[Action]:
-        """Starts every child."""
+        """Starts every child; workers beyond `early_workers` a little later."""
         self._advance(now)
-        return [self._spawn(child) for child in self.children.values()]
+        if self._limits.early_workers is not None and self._others:
+            self._late = self._workers[self._limits.early_workers :]
+            self._late_at = self._clock + self._limits.early_s
+        return [self._spawn(child) for child in self.children.values() if child not in self._late]
 
     def stop(self, names: Collection[str], now: float) -> list[Action]:
         """From now on these children may end. One that is only starting is ended at once; one that runs
         is expected to have been told. The quorum no longer matters."""
         self._advance(now)
-        self._stopping = True
+        self._stopping, self._late = True, []
         actions: list[Action] = []
         for child in map(self.children.__getitem__, names):
             child.leaving, child.replacing = True, False
@@ -207,7 +172,7 @@ class Supervisor:
         """Starts a child anew, with a fresh budget of failures."""
         self._advance(now)
         child = self.children[name]
-        if child.leaving:
+        if child.leaving or child in self._late:
             return []
         child.failures.clear()
         child.failed_starts = 0
@@ -260,17 +225,28 @@ class Supervisor:
             return [Say("info", f"{child.name} ended as asked and is started again"), self._spawn(child)]
         return self._failed(child, what)
 
-    def tick(self, now: float, heartbeats: Mapping[str, tuple[float, str]]) -> list[Action]:
-        """Time passed. `heartbeats` gives each child's last sign of life (any clock that moves) and phase."""
+    def tick(
+        self, now: float, heartbeats: Mapping[str, tuple[float, str]], waited_s: Mapping[str, float]
+    ) -> list[Action]:
+        """Time passed.
+
+        Args:
+            heartbeats: each child's last sign of life (any clock that moves) and phase.
+            waited_s: for how long, since it was started, each child was ready to run and had no CPU.
+        """
         self._advance(now)
-        actions: list[Action] = []
+        actions: list[Action] = self._start_late()
         for child in self.children.values():
             if child.state is ChildState.BACKOFF and self._clock >= child.retry_at:
                 actions.append(self._spawn(child))
             elif child.pid is not None:
-                actions += self._watch(child, *heartbeats.get(child.name, (0.0, "")))
+                heartbeat, phase = heartbeats.get(child.name, (0.0, ""))
+                child.notice(heartbeat, waited_s.get(child.name, 0.0), self._clock)
+                actions += self._watch(child, phase)
                 actions += self._next_steps(child)
-        return actions + self._check_quorum()
+        if self._workers and not self._stopping:
+            actions += self._quorum.check(self._workers, self._clock)
+        return actions
 
     # -- rules ---------------------------------------------------------------------------------------
 
@@ -283,6 +259,7 @@ class Supervisor:
         child.incarnation += 1
         child.state, child.outcome, child.trouble = ChildState.STARTING, Outcome.NONE, ""
         child.alive_at, child.warned, child.replacing = self._clock, False, False
+        child.waited_s, child.waited_at = 0.0, self._clock
         return Spawn(child.name, child.incarnation)
 
     def _failed(self, child: Child, what: str) -> list[Action]:
@@ -306,10 +283,16 @@ class Supervisor:
         child.state, child.retry_at = ChildState.BACKOFF, self._clock + delay
         return [Say("warning", f"{what}; restart {child.incarnation + 1} in {delay:.1f} s")]
 
-    def _watch(self, child: Child, heartbeat: float, phase: str) -> list[Action]:
-        """Looks for a sign of life; a child without one for too long is ended."""
-        if heartbeat != child.heartbeat:
-            child.heartbeat, child.alive_at, child.warned = heartbeat, self._clock, False
+    def _start_late(self) -> list[Action]:
+        """The workers that are still to be started, once nobody else is starting or it takes too long."""
+        starting = any(child.state is ChildState.STARTING for child in self._others)
+        if starting and self._clock < self._late_at:
+            return []
+        late, self._late = self._late, []
+        return [self._spawn(child) for child in late]
+
+    def _watch(self, child: Child, phase: str) -> list[Action]:
+        """A child without a sign of life for too long is ended."""
         if child.plan or child.leaving:
             return []
         starting = child.state is ChildState.STARTING
@@ -341,11 +324,16 @@ class Supervisor:
                 child.pid, child.state = None, ChildState.FATAL
         return actions
 
-    def _check_quorum(self) -> list[Action]:
+
+class Quorum:
+    """Whether enough workers run, or are on their way."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._short_since: float | None = None
+
+    def check(self, workers: list[Child], clock: float) -> list[Action]:
         """Gives up when too few workers run and none is on its way."""
-        workers = [child for child in self.children.values() if child.role == WORKER]
-        if self._stopping or not workers:
-            return []
         states = [child.state for child in workers]
         if all(state is ChildState.FATAL for state in states):
             last = max(workers, key=lambda child: child.failures[-1] if child.failures else 0.0)
@@ -355,8 +343,8 @@ class Supervisor:
         if well >= least or ChildState.STARTING in states:
             self._short_since = None
         elif self._short_since is None:
-            self._short_since = self._clock
-        elif self._clock - self._short_since >= self._limits.quorum_s:
+            self._short_since = clock
+        elif clock - self._short_since >= self._limits.quorum_s:
             reason = f"only {well} of {len(workers)} workers run for {self._limits.quorum_s:g} s"
             return [GiveUp(f"{reason}, and at least {least} must")]
         return []

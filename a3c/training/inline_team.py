@@ -100,6 +100,10 @@ class InlineTeam:
         return self._training
 
     @property
+    def evaluator_works(self) -> bool:
+        return True
+
+    @property
     def evaluating(self) -> bool:
         return not self._evaluator.finished
 

@@ -11,6 +11,7 @@ from a3c.processes.child import Link
 from a3c.processes.group import ChildSpec, ChildStatus, Event, ProcessGroup
 from a3c.processes.spawning import ensure_open_files
 from a3c.processes.supervisor import EVALUATOR, WORKER, ChildState, Limits
+from a3c.settings.config import usable_cores
 from a3c.settings.groups import RunConfig
 from a3c.training.divergence import Guard
 from a3c.training.session import Session
@@ -49,6 +50,10 @@ class ProcessTeam:
         return any(state is not ChildState.DONE for state in self._states_of(WORKER))
 
     @property
+    def evaluator_works(self) -> bool:
+        return self._states_of(EVALUATOR)[0] is ChildState.RUNNING
+
+    @property
     def evaluating(self) -> bool:
         return self._states_of(EVALUATOR)[0] in (ChildState.STARTING, ChildState.RUNNING)
 
@@ -85,7 +90,7 @@ class ProcessTeam:
 
 
 def children(session: Session, evaluate: Callable[[Session, Link], None]) -> list[ChildSpec]:
-    """Who is to be started: the workers and the evaluator."""
+    """Who is to be started, in this order: the evaluator, before they fill the cores, and the workers."""
 
     def worker(worker_id: int) -> ChildSpec:
         return ChildSpec(
@@ -96,7 +101,7 @@ def children(session: Session, evaluate: Callable[[Session, Link], None]) -> lis
         )
 
     evaluator = ChildSpec("evaluator", EVALUATOR, evaluate, lambda restarts: (session,))
-    return [*(worker(i) for i in range(session.workers)), evaluator]
+    return [evaluator, *(worker(i) for i in range(session.workers))]
 
 
 def heartbeats(session: Session) -> dict[str, tuple[float, str]]:
@@ -111,6 +116,7 @@ def limits(run: RunConfig) -> Limits:
     return Limits(
         start_s=max(Limits.start_s, run.stall_after),
         stall_s=run.stall_after,
+        early_workers=usable_cores() - 1,
         min_workers=run.min_workers,
         max_tick_s=min(Limits.max_tick_s, run.stall_after / 4),
     )

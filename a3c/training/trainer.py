@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from a3c.console.live import make_view
 from a3c.console.logs import logging_to
-from a3c.errors import EXIT_OK, A3CError, QuorumLost
+from a3c.errors import EXIT_OK, A3CError, CheckpointError, QuorumLost, StorageError
 from a3c.processes.child import Link
 from a3c.processes.group import ChildStatus, Event
 from a3c.processes.notify import ServiceManager
@@ -31,6 +31,7 @@ from a3c.training.reporter import Reporter
 from a3c.training.session import Session, open_session
 
 _LAST_SCORE_S = 600.0  # how long the last evaluation of a finished run may take
+_STAND_IN_S = 60.0  # how long the evaluator may be missing before checkpoints are written without it
 _LOGS = "see the logs in its folder"
 _log = logging.getLogger(__name__)
 
@@ -60,6 +61,11 @@ class Team(Protocol):
     @property
     def at_work(self) -> bool:
         """Whether a worker is left that may still make steps."""
+        ...
+
+    @property
+    def evaluator_works(self) -> bool:
+        """Whether the evaluator is there and does its work, checkpoints among it."""
         ...
 
     @property
@@ -144,17 +150,23 @@ class Run:
     def __init__(self, session: Session, reporter: Reporter, signals: Signals, team: Team) -> None:
         self._session, self._reporter, self._signals, self._team = session, reporter, signals, team
         self._service = ServiceManager()
+        self._saved_at = time.monotonic()
 
     def until_end(self) -> Ending:
         """Trains until there is a reason to end, and ends. Raises A3CError when it cannot go on."""
-        with closing(self._team) as team:
-            team.start()
-            while not (ending := self.why_end()):
-                self._reporter.take(team.turn())
-                self._show("running")
-                if team.ready:
-                    self._service.ready()
-            self._end(ending)
+        try:
+            with closing(self._team) as team:
+                team.start()
+                while not (ending := self.why_end()):
+                    self._take(team.turn())
+                    self._show("running")
+                    self._stand_in()
+                    if team.ready:
+                        self._service.ready()
+                self._end(ending)
+        except QuorumLost:
+            self._save_if_missing()  # what was learned is as good as before
+            raise
         self._save_if_missing()
         return ending
 
@@ -189,13 +201,13 @@ class Run:
         if not ending.complete:
             self._service.stopping()  # a last score may take longer than a service manager waits for an end
         board.stop = STOP_WORKERS
-        self._reporter.take(self._team.end_workers(grace / 2, self._idle))
+        self._take(self._team.end_workers(grace / 2, self._idle))
         if ending.complete:
             board.stop = STOP_AND_SCORE
             self._await_last_score()
             self._service.stopping()
         board.stop = STOP_ALL
-        self._reporter.take(self._team.end_evaluator(grace / 2, self._idle))
+        self._take(self._team.end_evaluator(grace / 2, self._idle))
 
     def _await_last_score(self) -> None:
         deadline = time.monotonic() + _LAST_SCORE_S
@@ -203,7 +215,7 @@ class Run:
             if time.monotonic() > deadline:
                 _log.warning("the last evaluation takes more than %g s and is left out", _LAST_SCORE_S)
                 return
-            self._reporter.take(self._team.turn())
+            self._take(self._team.turn())
             self._idle()
 
     def _idle(self) -> None:
@@ -213,13 +225,30 @@ class Run:
         self._reporter.refresh(self._team.states(), state)
         self._service.alive()
 
+    def _take(self, events: list[Event]) -> None:
+        if any(event.kind == "checkpoint" for event in events):
+            self._saved_at = time.monotonic()
+        self._reporter.take(events)
+
+    def _stand_in(self) -> None:
+        """Writes the checkpoints that are due while the evaluator, whose work it is, is not there."""
+        due_s = max(self._session.config.eval.checkpoint_every, _STAND_IN_S)
+        if time.monotonic() - self._saved_at < due_s or self._team.evaluator_works:
+            return
+        self._saved_at = time.monotonic()
+        try:
+            self._save_if_missing()
+        except (CheckpointError, StorageError) as error:
+            _log.warning("%s; training goes on", error)
+
     def _save_if_missing(self) -> None:
-        """Writes the last checkpoint when the evaluator could not."""
+        """Writes a checkpoint of now, unless the evaluator did."""
         session, saver = self._session, self._session.saver()
         steps, saved = session.board.total("env_steps"), entries(session.run_dir)
         if steps == 0 or (saved and saved[-1].step == steps):
             return
-        _log.warning("the evaluator left no last checkpoint; writing it here")
+        _log.warning("the evaluator left no checkpoint of step %d; writing it here", steps)
         progress = Progress(session.board.counters(), session.elapsed_s(), saver.best())
         path = saver.save(session.memory.snapshot(), progress)
-        self._reporter.take([Event("main", "checkpoint", {"name": path.name})])
+        self._take([Event("main", "checkpoint", {"name": path.name})])
+        saver.prune()

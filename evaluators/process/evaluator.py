@@ -7,12 +7,14 @@ through them; with `--workers 0` the trainer does, between two rollouts.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from a3c.settings.config import usable_cores
 from a3c.storage.saving import Progress, Record
 from a3c.storage.sinks import Clock
 from a3c.storage.tensor_files import non_finite
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
 IDLE_S = 0.05
 """How long the evaluator rests when there is nothing to do."""
 
-NICENESS = 10
-"""The workers' cores are theirs: the evaluator takes what they leave."""
+SHARE = 0.1
+"""Of a core, for an evaluator whose workers have filled all of them; it takes what they leave besides."""
 
 ONE_ACTION = 0.99
 """Share of one action beyond which a policy is said to be blind."""
@@ -261,12 +263,19 @@ class Evaluator:
         self._board.beat(self._row, phase)
 
 
+def niceness(workers_per_core: float) -> int:
+    """How nice an evaluator is to its workers, to be left with its `SHARE` of a core: with each step of
+    niceness Linux weighs a process 1.25 times less."""
+    weight = SHARE / (1 - SHARE) * max(workers_per_core, 1.0)
+    return max(0, round(math.log(1 / weight, 1.25)))
+
+
 def run_evaluator(session: Session, link: Link) -> None:
     """The entry point of the evaluator process."""
-    os.nice(NICENESS)
     link.context(env=session.config.env.env)
     evaluator = Evaluator(session, link)
     link.ready()
+    os.nice(niceness(session.workers / usable_cores()))
     try:
         while not evaluator.finished:
             if not evaluator.tick():

@@ -13,6 +13,9 @@ from a3c.storage.shelf import Kind
 from a3c.stores.base import ParameterStore
 from a3c.stores.shared import Snapshot
 
+FIRST_S = 90.0
+"""When the first checkpoint is due, at the latest: what took a while to come up is not to be lost."""
+
 FIRST_RETRY_S = 5.0
 """Pause after a checkpoint that could not be written; doubles up to the usual time between two."""
 
@@ -30,11 +33,11 @@ class Listener(Protocol):
 
 
 class Alarm:
-    """Rings every `every_s` seconds, never for 0."""
+    """Rings every `every_s` seconds, never for 0; for the first time after `first_s` at the latest."""
 
-    def __init__(self, every_s: float, now: float) -> None:
+    def __init__(self, every_s: float, now: float, first_s: float = math.inf) -> None:
         self._every_s = every_s or math.inf
-        self._at = now + self._every_s
+        self._at = now + min(self._every_s, first_s)
         self._failures = 0
 
     def rings(self, now: float) -> bool:
@@ -66,7 +69,7 @@ class Keeper:
         self, saver: Saver, store: ParameterStore, listener: Listener, clock: Callable[[], float]
     ) -> None:
         self._saver, self._store, self._listener, self._clock = saver, store, listener, clock
-        self._alarm = Alarm(saver.config.eval.checkpoint_every, clock())
+        self._alarm = Alarm(saver.config.eval.checkpoint_every, clock(), FIRST_S)
         self._saved: Progress | None = None
         self._unsaved_best: tuple[Snapshot, Progress] | None = None
         self.best = self._read_best()

@@ -74,6 +74,13 @@ def work_stubbornly(board: Board, row: int, link: Link) -> None:
         time.sleep(0.01)
 
 
+def start_slowly(board: Board, row: int, link: Link) -> None:
+    """Needs a second of CPU, without a sign of life, before it is ready."""
+    while time.process_time() < 1.0:
+        pass
+    work(board, row, link)
+
+
 def finish(board: Board, row: int, link: Link) -> None:
     link.ready()
     link.event("result", {"row": row})

@@ -302,6 +302,38 @@ def test_p11_descriptors_stay_flat_over_restarts(run_of):
     assert psutil.Process().num_fds() <= before
 
 
+# -- a crowded machine -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def crowd() -> Iterator[None]:
+    """One CPU for this process and what it starts, and for four others that never rest."""
+    if not Path("/proc/self/schedstat").exists():
+        pytest.skip("this system does not tell how long a process waits for a CPU")
+    former = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(former)})
+    others = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(4)]
+    yield
+    for other in others:
+        other.kill()
+        other.wait()
+    os.sched_setaffinity(0, former)
+
+
+def test_f63_a_slow_start_on_a_crowded_cpu_is_not_hung(run_of, crowd):
+    began = time.monotonic()
+    run = run_of(helpers.start_slowly, limits=replace(QUICK, start_s=2.5))
+    run.until(run.running, 60.0)
+    assert time.monotonic() - began > 2.5
+    assert run.restarts("worker-0") == 0
+
+
+def test_f63_a_hang_on_a_crowded_cpu_is_found(run_of, crowd):
+    run = run_of(helpers.hang_in_python)
+    run.until(lambda: run.restarts("worker-0") == 1, 60.0)
+    assert "gave no sign of life for 1 s in phase learn" in run.text
+
+
 # -- what a child is given ---------------------------------------------------------------------------------
 
 

@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a3c.processes.supervisor import (
-    EVALUATOR,
-    WORKER,
-    Abandon,
-    Action,
-    ChildState,
-    Dump,
-    GiveUp,
-    Kill,
-    Limits,
-    Outcome,
-    Say,
-    Spawn,
-    Supervisor,
-    Terminate,
-)
+from a3c.processes.actions import Abandon, Action, Dump, GiveUp, Kill, Say, Spawn, Terminate
+from a3c.processes.supervisor import EVALUATOR, WORKER, ChildState, Limits, Outcome, Supervisor
 
 
 class World:
     """Carries out the wishes of a supervisor on imaginary processes, which beat until told otherwise."""
 
-    def __init__(self, workers: int = 2, limits: Limits | None = None, start: float = 1000.0) -> None:
+    def __init__(
+        self,
+        workers: int = 2,
+        limits: Limits | None = None,
+        start: float = 1000.0,
+        unready: Collection[str] = (),
+    ) -> None:
         names = [f"worker-{i}" for i in range(workers)]
         roles = dict.fromkeys(names, WORKER) | {"evaluator": EVALUATOR}
         self.machine = Supervisor(roles, limits or Limits(), random.Random(0))
         self.now = start
         self.alive: dict[str, int] = {}
         self.silent: set[str] = set()  # alive, but without heartbeats
-        self.unready: set[str] = set()  # never get ready
+        self.unready = set(unready)  # never get ready
+        self.starved: set[str] = set()  # wait for a CPU for a `share` of the time
+        self.share = 0.0
+        self.waited: dict[str, float] = {}
         self.immortal: set[str] = set()  # survive SIGTERM (and, with "!" before the name, SIGKILL)
         self.actions: list[Action] = []
         self.spawned: list[tuple[float, Spawn]] = []
@@ -50,7 +46,7 @@ class World:
                 case Spawn(name):
                     assert name not in self.alive, "two processes of one name"
                     self.spawned.append((self.now, action))
-                    self.alive[name] = next(self.pids)
+                    self.alive[name], self.waited[name] = next(self.pids), 0.0
                     self.machine.started(name, self.alive[name], self.now)
                     if name not in self.unready:
                         self.machine.ready(name, self.now)
@@ -66,7 +62,9 @@ class World:
     def tick(self, seconds: float) -> None:
         self.now += seconds
         beats = {name: (0.0 if name in self.silent else self.now, "env") for name in self.machine.children}
-        self.do(self.machine.tick(self.now, beats))
+        for name in self.starved & self.waited.keys():
+            self.waited[name] += self.share * seconds
+        self.do(self.machine.tick(self.now, beats, self.waited))
 
     def run(self, seconds: float, step: float = 1.0) -> None:
         for _ in range(round(seconds / step)):
@@ -395,6 +393,102 @@ def test_restart_brings_a_fatal_child_back(world):
 def test_nothing_is_restarted_while_stopping(world):
     world.do(world.machine.stop(["worker-0"], world.now))
     assert world.machine.restart("worker-0", world.now) == []
+
+
+# -- a crowded machine -------------------------------------------------------------------------------------
+
+
+def test_f63_a_start_that_waits_for_a_cpu_is_not_hung():
+    world = World(unready=["evaluator"])
+    world.silent, world.starved, world.share = {"evaluator"}, {"evaluator"}, 0.95
+    world.run(2000)  # 100 s of its own
+    assert world.take(Terminate) == []
+    world.run(500)
+    assert world.take(Terminate) == [Terminate("evaluator", 102)]
+
+
+def test_f63_a_busy_hang_is_found_by_the_time_it_had():
+    world = World()
+    world.run(10)
+    world.silent, world.starved, world.share = {"worker-0"}, {"worker-0"}, 0.5
+    world.run(115)
+    assert world.take(Dump) == []
+    world.run(10)
+    assert world.take(Dump) == [Dump("worker-0", 100)]
+
+
+def test_f63_one_that_sleeps_on_a_crowded_machine_is_found_in_time():
+    world = World()
+    world.starved, world.share = {"worker-0", "worker-1"}, 0.9
+    world.run(500)
+    world.silent, world.starved = {"worker-0"}, {"worker-1"}
+    world.run(65)
+    assert world.take(Dump) == [Dump("worker-0", 100)]
+
+
+def test_f63_a_pause_of_the_supervisor_gives_no_credit():
+    world = World()
+    world.run(10)
+    world.starved, world.share = {"worker-0"}, 1.0
+    world.tick(86_400)
+    world.silent, world.starved = {"worker-0"}, set()
+    world.run(65)
+    assert len(world.take(Dump)) == 1
+
+
+def test_f63_the_count_of_waiting_begins_anew_with_a_process():
+    world = World()
+    world.starved, world.share = {"worker-0"}, 0.9
+    world.run(1000)
+    world.die("worker-0")
+    world.silent, world.starved = {"worker-0"}, set()
+    world.run(70)
+    assert len(world.take(Dump)) == 1
+
+
+LATE = Limits(early_workers=1, early_s=30.0)
+
+
+def started_by(world: World) -> list[str]:
+    return [spawn.name for _, spawn in world.spawned]
+
+
+def test_f63_the_evaluator_starts_before_the_workers_fill_the_cores():
+    world = World(workers=3, limits=LATE, unready=["evaluator"])
+    assert sorted(started_by(world)) == ["evaluator", "worker-0"]
+    world.run(10)
+    assert len(world.spawned) == 2
+    assert world.state("worker-2") is ChildState.STARTING
+    world.machine.ready("evaluator", world.now)
+    world.run(1)
+    assert started_by(world)[2:] == ["worker-1", "worker-2"]
+    world.run(100)
+    assert len(world.spawned) == 4
+
+
+def test_f63_workers_wait_no_longer_than_they_must():
+    slow = World(workers=3, limits=LATE, unready=["evaluator"])
+    slow.run(31)
+    assert len(slow.spawned) == 4
+    failed = World(workers=3, limits=LATE, unready=["evaluator"])
+    failed.die("evaluator")
+    failed.run(0.5, step=0.5)
+    assert started_by(failed)[2:] == ["worker-1", "worker-2"]
+
+
+def test_f63_a_stop_comes_before_the_late_ones():
+    world = World(workers=3, limits=LATE, unready=["evaluator"])
+    world.do(world.machine.stop(["worker-0", "worker-1", "worker-2"], world.now))
+    world.run(100)
+    assert len(world.spawned) == 2
+    assert world.state("worker-2") is ChildState.DONE
+
+
+def test_f63_a_late_worker_is_started_once_also_on_request():
+    world = World(workers=3, limits=LATE, unready=["evaluator"])
+    world.do(world.machine.restart("worker-2", world.now))
+    world.run(31)
+    assert started_by(world).count("worker-2") == 1
 
 
 EVENTS = st.lists(

@@ -13,6 +13,7 @@ from a3c.processes.signals import Signals
 from a3c.storage.open_run import open_run
 from a3c.storage.shelf import entries
 from a3c.stores.scoreboard import STOP_ALL, STOP_AND_SCORE, STOP_WORKERS
+from a3c.training import trainer
 from a3c.training.inline_team import InlineTeam
 from a3c.training.reporter import Reporter
 from a3c.training.trainer import Run
@@ -161,9 +162,43 @@ def test_the_last_checkpoint_is_written_here_when_the_evaluator_left_none(bench_
     bench = bench_of(Idler, max_steps=20)
     bench.run.until_end()
     assert bench.saved() == [bench.steps]
-    assert "the evaluator left no last checkpoint" in caplog.text
+    assert f"the evaluator left no checkpoint of step {bench.steps}" in caplog.text
     bench.reporter.finish("finished", "done")
     assert f"checkpoint ckpt-{bench.steps:09d}" in bench.output.getvalue()
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_f63_checkpoints_come_also_while_there_is_no_evaluator(bench_of, monkeypatch, works):
+    bench = bench_of(Idler, checkpoint_every=1.0)
+    monkeypatch.setattr(trainer, "_STAND_IN_S", 1.0)
+    monkeypatch.setattr(InlineTeam, "evaluator_works", works)
+    step, deadline = bench.team.turn, time.monotonic() + (2.5 if works else 60.0)
+    seen = []
+
+    def until_saved():
+        seen[:] = bench.saved()
+        if seen or time.monotonic() > deadline:
+            bench.signals.requested = signal.SIGTERM
+        return step()
+
+    bench.team.turn = until_saved
+    bench.run.until_end()
+    assert bool(seen) is not works
+
+
+def test_a_run_that_loses_its_workers_keeps_what_was_learned(bench_of, monkeypatch):
+    bench = bench_of(Idler)
+    step = bench.team.turn
+
+    def lost():
+        if bench.steps > 50:
+            raise QuorumLost("no worker is left")
+        return step()
+
+    bench.team.turn = lost
+    with pytest.raises(QuorumLost):
+        bench.run.until_end()
+    assert bench.saved() == [bench.steps]
 
 
 def test_nothing_is_written_for_a_run_that_made_no_step(bench_of):

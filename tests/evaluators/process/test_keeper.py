@@ -7,7 +7,7 @@ import torch
 
 from a3c.storage.saving import Progress, progress_of
 from a3c.storage.shelf import best_checkpoint, entries, newest_checkpoint
-from evaluators.process.keeper import FIRST_RETRY_S, Keeper
+from evaluators.process.keeper import FIRST_RETRY_S, FIRST_S, Keeper
 from tests.evaluators.fakes import Told, make_session, train_a_little
 
 
@@ -15,7 +15,7 @@ class Bench:
     """A keeper with a clock that stands still, and what it needs."""
 
     def __init__(self, tmp_path, **settings):
-        self.session = make_session(tmp_path / "run", checkpoint_every=100.0, **settings)
+        self.session = make_session(tmp_path / "run", **{"checkpoint_every": 100.0} | settings)
         self.store = self.session.store(self.session.board.evaluator_row)
         self.told, self.now = Told(), 0.0
         self.keeper = Keeper(self.session.saver(), self.store, self.told, lambda: self.now)
@@ -61,6 +61,13 @@ def test_the_clock_rings_and_old_checkpoints_go(bench):
         train_a_little(bench.session, 100)
         bench.keeper.save(bench.progress())
     assert bench.names() == ["ckpt-000000300", "ckpt-000000400", "ckpt-000000500"]
+
+
+def test_f63_the_first_checkpoint_comes_soon(tmp_path):
+    bench = Bench(tmp_path, checkpoint_every=3600.0)
+    for now, due in ((FIRST_S - 1, False), (FIRST_S, True), (3600.0, False), (FIRST_S + 3600, True)):
+        bench.now = now
+        assert bench.keeper.due() is due
 
 
 def test_nothing_new_is_not_written_again(bench):
