@@ -65,7 +65,7 @@ def colours(number: int) -> list[str]:
 
 
 def _groups(runs: Sequence[Curves]) -> list[tuple[str, list[Curves]]]:
-    """Runs of one setting together, under the shortest name that tells them apart."""
+    """Runs of one setting together, under the shortest distinct names."""
     groups: dict[str, list[Curves]] = {}
     for run in runs:
         groups.setdefault(run.setting(), []).append(run)
@@ -106,9 +106,9 @@ def _draw_evaluations(
         x, mean, low, high = several
     if len(x):
         marker = "o" if len(x) <= 60 else "."
-        told = informative(low, high)
-        words = f"{name}: evaluation{', lowest to highest' * told}"
-        bars = (np.maximum(mean - low, 0), np.maximum(high - mean, 0)) if told else None
+        shown_bars = informative(low, high)
+        words = f"{name}: evaluation{', lowest to highest' * shown_bars}"
+        bars = (np.maximum(mean - low, 0), np.maximum(high - mean, 0)) if shown_bars else None
         axes.errorbar(
             x / scale, mean, bars, color=colour, fmt=marker,
             linestyle="-", linewidth=2.5, markersize=6, elinewidth=1.2, capsize=3, ecolor=colour, label=words,

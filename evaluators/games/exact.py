@@ -81,14 +81,12 @@ def policy_values(model: Model, policy: np.ndarray, gamma: float = 1.0) -> np.nd
     """[S]: exact expected return of a policy from each state at the start of an episode.
 
     Args:
-        policy: [S, A] probabilities, or [S] actions.
+        policy: [S, A] probabilities.
 
     Raises:
-        ValueError: `policy` is not one of this model.
         UsageError: neither the policy nor a time limit ends the episode.
     """
-    probabilities = _probabilities(model, policy)
-    return _values(model, lambda q: np.asarray((probabilities * q).sum(axis=1)), gamma)
+    return _values(model, lambda q: np.asarray((policy * q).sum(axis=1)), gamma)
 
 
 def policy_value(model: Model, policy: np.ndarray, gamma: float = 1.0) -> float:
@@ -107,15 +105,6 @@ def optimal_values(model: Model, gamma: float = 1.0) -> np.ndarray:
 def optimal_value(model: Model, gamma: float = 1.0) -> float:
     """`optimal_values`, averaged over the start states."""
     return float(model.start @ optimal_values(model, gamma))
-
-
-def _probabilities(model: Model, policy: np.ndarray) -> np.ndarray:
-    states, actions = model.rewards.shape
-    if policy.shape == (states,):
-        return np.asarray(np.eye(actions)[policy])
-    if policy.shape != (states, actions) or not np.allclose(policy.sum(axis=1), 1.0) or (policy < 0).any():
-        raise ValueError(f"a policy is [{states}, {actions}] probabilities or [{states}] actions")
-    return np.asarray(policy)
 
 
 def _values(model: Model, choose: Callable[[np.ndarray], np.ndarray], gamma: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What can be told of a table of action values beyond the scores of its games."""
+"""What can be said of a table of action values beyond the scores of its games."""
 
 from __future__ import annotations
 

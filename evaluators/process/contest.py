@@ -16,11 +16,6 @@ FIRST_SEED, SECOND_SEED = 10_000, 20_000
 range of 31 bits, and `eval.py` by default from elsewhere."""
 
 
-def seeds_from(first: int, count: int) -> tuple[int, ...]:
-    """`count` seeds in a row."""
-    return tuple(range(first, first + count))
-
-
 def challenges(games: Games, best: Record | None) -> bool:
     """Whether games of a first evaluation earn their weights a second one."""
     return best is None or summarise(games.scores).mean > best["mean"]
@@ -29,19 +24,21 @@ def challenges(games: Games, best: Record | None) -> bool:
 def exact_record(games: Games, exact: ExactScore, env_steps: int, best: Record | None) -> Record | None:
     """The record of weights whose value is computed, so that no luck is in it and once is enough; None when
     it does not beat the old one."""
-    if best is not None and exact.exact_value <= best["mean"]:
-        return None
-    s = summarise(games.scores)
-    sample = {"std": s.std, "min": s.min, "max": s.max, "n": s.n, "seeds": list(games.seeds)}
-    return {"mean": exact.exact_value, **sample, "env_steps": env_steps, **exact._asdict()}
+    return _beating(best, {**_sample(games, env_steps), "mean": exact.exact_value, **exact._asdict()})
 
 
 def new_record(first: Games, second: Games, env_steps: int, best: Record | None) -> Record | None:
     """The record over the games of both evaluations, or None when it does not beat the old one."""
-    s = summarise(first.scores + second.scores)
-    if best is not None and s.mean <= best["mean"]:
-        return None
+    return _beating(best, _sample(first + second, env_steps))
+
+
+def _sample(games: Games, env_steps: int) -> Record:
+    s = summarise(games.scores)
     return {
         "mean": s.mean, "std": s.std, "min": s.min, "max": s.max, "n": s.n,
-        "seeds": [*first.seeds, *second.seeds], "env_steps": env_steps,
+        "seeds": list(games.seeds), "env_steps": env_steps,
     }  # fmt: skip
+
+
+def _beating(best: Record | None, record: Record) -> Record | None:
+    return record if best is None or record["mean"] > best["mean"] else None

@@ -121,5 +121,5 @@ class Keeper:
         try:
             return self._saver.best()
         except (CheckpointError, StorageError) as error:
-            self._listener.warning(f"{error}; the best score is looked for anew")
+            self._listener.warning(f"{error}; the best score is sought again")
             return None

@@ -22,11 +22,9 @@ from a3c.types import Counters, EnvSpec
 from evaluators.process.clip import Clip
 from evaluators.process.writer import TensorBoard
 
-Row = Mapping[str, Any]
-
 
 class RunLogs:
-    """Writes both; what cannot be written is dropped, and `warn` hears of it once.
+    """Writes both; what cannot be written is dropped, and `warn` is called once.
 
     Args:
         run_dir: events go into it directly, where `tensorboard --logdir` finds each run by its name.
@@ -55,7 +53,12 @@ class RunLogs:
         self._shown = last_steps(run_dir / METRICS)
 
     def write(
-        self, kind: str, counters: Counters, wall_s: float, row: Row, points: Mapping[str, float]
+        self,
+        kind: str,
+        counters: Counters,
+        wall_s: float,
+        row: Mapping[str, Any],
+        points: Mapping[str, float],
     ) -> None:
         """One row of `kind` and its points, at the env_steps of `counters`.
 

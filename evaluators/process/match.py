@@ -28,7 +28,7 @@ class Match:
         snapshot: the weights, and the optimizer's state with them.
         progress: of the run when it was taken.
         purpose: EVALUATION, RECHECK or FINAL.
-        warn: hears of pictures that cannot be taken.
+        warn: is called with one line when no pictures can be taken.
         first: of a re-check, the games that made it necessary.
     """
 
@@ -44,7 +44,7 @@ class Match:
         self.snapshot, self.progress, self.purpose, self.first = snapshot, progress, purpose, first
         config = session.config
         first_seed = contest.SECOND_SEED if purpose == RECHECK else contest.FIRST_SEED
-        seeds = contest.seeds_from(first_seed, config.eval.eval_episodes)
+        seeds = tuple(range(first_seed, first_seed + config.eval.eval_episodes))
         policy = make_policy(config, session.env, first_seed, "cpu", greedy=False)
         policy.parameters.load(snapshot["model"])
         policy.refresh()

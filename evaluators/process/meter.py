@@ -88,7 +88,7 @@ class Meter:
 
 
 def games_row(games: Games) -> dict[str, float]:
-    """Statistics of the scores, and what else tells good games from bad ones."""
+    """Statistics of the scores, and what else distinguishes good games from bad ones."""
     s = summarise(games.scores)
     return {
         "n": s.n, "mean": s.mean, "std": s.std, "median": s.median, "min": s.min, "max": s.max, "iqm": s.iqm,

@@ -15,7 +15,7 @@ from a3c.settings.flags import Parser, flag_value, output_file, program, whole_n
 from a3c.settings.values import Typed, parse_bool
 
 NUM_EPISODES, NUM_SHOWN = 30, 1
-"""Games played, unless told otherwise; and when they are shown or filmed."""
+"""Games played by default, and by default when they are shown or filmed."""
 
 MAX_EPISODES, MAX_SEED = 10_000, 2**31 - 1
 

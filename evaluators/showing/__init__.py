@@ -1,1 +1,1 @@
-"""Games before a person's eyes: `a3c play`, `--render` and films. It may import `games` and `a3c.trained`."""
+"""Games on a display: `a3c play`, `--render` and films. It may import `games` and `a3c.trained`."""

@@ -39,7 +39,7 @@ class Film:
 
     Args:
         pictures: where they go.
-        warn: hears of trouble in one line.
+        warn: is called with one line when no more pictures can be taken.
         limit: most pictures.
     """
 

@@ -41,7 +41,7 @@ class Display(Protocol):
 
 
 class Left(Exception):
-    """The player wants to see no more."""
+    """The player has quit."""
 
 
 def open_game(config: EnvConfig, seed: int, text: bool) -> Environment:
@@ -104,7 +104,7 @@ class Stage:
         return self._display.held()
 
     def wait_for_player(self) -> None:
-        """Until any button is pressed anew."""
+        """Waits for any button."""
         self.wait_for_time(0.5)  # so that keys still pressed do not skip it
         self._next(None)
 

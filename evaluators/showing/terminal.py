@@ -25,7 +25,7 @@ from a3c.storage.atomic import write_all
 from evaluators.showing.buttons import DOWN, LEFT, LETTERS, QUIT, RIGHT, UP
 
 HOLD_S = 0.2
-"""How long a key counts as held: a terminal tells only that it was pressed, and repeats that every 30 ms."""
+"""How long a key counts as held: a terminal reports only presses, and repeats them every 30 ms."""
 
 _ARROWS = {b"A": UP, b"B": DOWN, b"C": RIGHT, b"D": LEFT}
 _OPPOSITE = {UP: DOWN, DOWN: UP, LEFT: RIGHT, RIGHT: LEFT}
@@ -49,7 +49,7 @@ class Terminal:
             raise UsageError("this terminal cannot place text (TERM is dumb); take another, or --window")
         self._in, self._out = sys.stdin.fileno(), sys.stdout.fileno()
         self._deep = environ.get("COLORTERM", "") in ("truecolor", "24bit")
-        self._pressed: list[str] = []  # read but not yet told
+        self._pressed: list[str] = []  # read but not yet returned
         self._held: dict[str, float] = {}  # button: until when
         self._lines: list[str] = []  # on the screen now
         self._size = os.terminal_size((0, 0))

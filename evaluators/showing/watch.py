@@ -24,7 +24,7 @@ def watch(
     fps: float | None = None,
     film: Film | None = None,
 ) -> Iterator[Games]:
-    """Plays one game after another before somebody's eyes, until they want to see no more; yields each that
+    """Plays one game after another on a display, until the viewer leaves; yields each that
     was finished.
 
     Args:

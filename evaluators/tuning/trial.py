@@ -19,7 +19,7 @@ from a3c.settings.config import settings
 from a3c.storage.records import read_json_lines
 
 RUN = ("-m", "a3c", "run")
-"""How an interpreter is told to train."""
+"""Arguments of an interpreter that trains."""
 
 _LONGEST_REASON = 300  # characters
 _STOP_S = 30.0  # a graceful stop, with its last checkpoint

@@ -2,12 +2,12 @@
 
 from a3c.types import EpisodeStats
 from evaluators.games.episodes import Games
-from evaluators.process.contest import challenges, new_record, seeds_from
+from evaluators.process.contest import challenges, new_record
 
 
 def games(first_seed, *scores):
     episodes = tuple(EpisodeStats(score, 10, 40, False) for score in scores)
-    return Games(seeds_from(first_seed, len(scores)), episodes, (1, 1))
+    return Games(tuple(range(first_seed, first_seed + len(scores))), episodes, (1, 1))
 
 
 def test_the_first_weights_always_play_again():

@@ -133,4 +133,4 @@ def test_f21_a_damaged_record_is_looked_for_anew(bench):
     (bench.session.run_dir / "best-000000100" / "model.safetensors").write_bytes(b"")
     restarted = Keeper(bench.session.saver(), bench.store, bench.told, lambda: 0.0)
     assert restarted.best is None
-    assert "looked for anew" in bench.told.warnings[-1]
+    assert "sought again" in bench.told.warnings[-1]
