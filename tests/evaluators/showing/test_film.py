@@ -149,7 +149,7 @@ def test_a_film_that_cannot_be_written_costs_the_film(tmp_path):
         games = finish(film.shoot(play(CountingPolicy(), envs, (0,))))
     assert games.lengths == [9]
     assert len(warnings) == 1
-    assert "could not be written" in warnings[0]
+    assert "cannot write" in warnings[0]
 
 
 def test_a_film_that_is_broken_off_leaves_nothing(tmp_path):
