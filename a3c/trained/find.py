@@ -205,4 +205,4 @@ def _check(trained: Trained, spec: EnvSpec, policy: Policy, own: bool) -> list[s
     except CheckpointError as error:
         raise CheckpointError(f"{trained.path} in {spec.env_id}: {error}") from error
     differing = [name for name in here if name != "env_id" and name in was and here[name] != was[name]]
-    return [f"{name} {here[name]}, not {shown(was[name])}" for name in differing]
+    return [f"{name} {here[name]}, not {shown(str(was[name]))}" for name in differing]
