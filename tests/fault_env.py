@@ -5,6 +5,7 @@ Which worker fails, and when, comes as --env-kwargs, so it holds in the spawned 
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import gymnasium
@@ -32,9 +33,14 @@ class FaultEnv(gymnasium.Env):
         observation, reward = self.np_random.uniform(-1, 1, 4).astype(np.float32), 1.0
         if self.mode == "huge_reward" and self.steps >= self.at:
             reward = 1e30
+        if self.mode == "talk":
+            print("x" * 200_000)
         if self.mode == "leak" and self.steps >= self.at:
             self.hoard.append(np.ones(2**20))
         if self.steps == self.at and self._may_fail():
+            if self.mode == "helper":
+                self.helper = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+                Path(f"{self.tally}-{self.helper.pid}").touch()
             if self.mode == "raise":
                 raise ArithmeticError("planted failure")
             if self.mode == "kill":

@@ -14,11 +14,9 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, NoReturn
 
 from a3c.errors import UsageError
-from a3c.files import open_file
 from a3c.processes.signals import end_with_parent
 from a3c.processes.supervisor import Outcome
 
@@ -92,36 +90,31 @@ class Preparation:
     unpickled, which may take seconds (they import torch) and may fail.
     """
 
-    def __init__(self, log_path: str) -> None:
-        self._facts = (os.getpid(), log_path)
+    def __init__(self, output: Connection) -> None:
+        self._facts = (os.getpid(), output)
 
-    def __reduce__(self) -> tuple[Callable[[int, str], None], tuple[int, str]]:
+    def __reduce__(self) -> tuple[Callable[[int, Connection], None], tuple[int, Connection]]:
         return _prepare, self._facts
 
 
-def _prepare(parent_pid: int, log_path: str) -> None:
+def _prepare(parent_pid: int, output: Connection) -> None:
     end_with_parent(parent_pid)
     for signum in QUIET_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {*QUIET_SIGNALS, signal.SIGTERM})
-    _redirect_output(log_path)
+    _redirect_output(output)
     faulthandler.enable(2)
     faulthandler.register(signal.SIGUSR1, 2)
 
 
-def _redirect_output(log_path: str) -> None:
-    """All output goes to the log; nothing is read."""
-    null, path = os.open(os.devnull, os.O_RDWR), Path(log_path)
-    try:
-        log = open_file(path.name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, path.parent)
-    except OSError:  # a full disk must not keep a worker from working
-        log = null
-    for source, target in ((null, 0), (log, 1), (log, 2)):
+def _redirect_output(output: Connection) -> None:
+    """All output goes into the pipe of the log; nothing is read."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for source, target in ((null, 0), (output.fileno(), 1), (output.fileno(), 2)):
         os.dup2(source, target)
-    for descriptor in {null, log}:
-        if descriptor > 2:
-            os.close(descriptor)
+    os.close(null)
+    output.close()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)

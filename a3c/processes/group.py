@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 from a3c.errors import QuorumLost
 from a3c.processes.actions import Abandon, Action, Dump, GiveUp, Kill, Say, Spawn, Terminate
 from a3c.processes.child import QUIET_SIGNALS
+from a3c.processes.guardian import Guardian
 from a3c.processes.signals import held_back, signal_tree
-from a3c.processes.spawning import ChildProcess, Message, spawn_child, trim_log
+from a3c.processes.spawning import ChildProcess, Message, child_environment, spawn_child
 from a3c.processes.supervisor import ChildState, Limits, Outcome, Supervisor
 
 _POLL_S = 0.05
-_TRIM_EVERY_S = 60.0
 _DEATH_S = 2.0  # between SIGTERM and SIGKILL, and after SIGKILL, when the run ends
 _SIGNAL_NAMES = {int(s): s.name for s in signal.Signals}
 
@@ -93,7 +93,7 @@ class ProcessGroup:
         roles = {spec.name: spec.role for spec in specs}
         self._supervisor = Supervisor(roles, limits or Limits(), random.Random())
         self._processes: dict[str, ChildProcess] = {}
-        self._trim_at = 0.0
+        self._guardian = Guardian()
 
     def __enter__(self) -> ProcessGroup:
         return self
@@ -105,8 +105,12 @@ class ProcessGroup:
         """Starts every child. Raises RuntimeError outside the main thread: a child dies with its thread."""
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("children must be started from the main thread")
-        with held_back(*QUIET_SIGNALS):  # a helper of multiprocessing, which must survive a lost terminal
-            resource_tracker.ensure_running()
+        with child_environment({}), held_back(*QUIET_SIGNALS):
+            resource_tracker.ensure_running()  # of multiprocessing; it must survive a lost terminal
+        try:
+            self._guardian.start()
+        except OSError as error:
+            self._log("warning", f"what environments start may outlive a killed run: {error}")
         self._carry_out(self._supervisor.start(time.monotonic()))
 
     def poll(self) -> list[Event]:
@@ -121,6 +125,7 @@ class ProcessGroup:
             code = child.process.exitcode  # asked first: all that it sent before its end is then in the pipe
             for message in child.inbox.receive():
                 events += self._take(name, child, message, now)
+            child.log.pump()
             if code is not None:
                 self._bury(name, child, code, now)
         waited_s = {name: child.waited_s() for name, child in self._processes.items()}
@@ -152,14 +157,6 @@ class ProcessGroup:
         for name in self._specs:
             self.restart(name)
 
-    def trim_logs(self) -> None:
-        """Keeps the children's logs from growing without end; looks once a minute."""
-        now = time.monotonic()
-        if now >= self._trim_at:
-            self._trim_at = now + _TRIM_EVERY_S
-            for child in self._processes.values():
-                trim_log(child.log_path)
-
     def stop(self, role: str, deadline_s: float, idle: Callable[[], None] = lambda: None) -> list[Event]:
         """Waits for the children of a role, who were told to leave, and ends those that are left at the
         deadline: SIGTERM, then SIGKILL. Calls `idle` while waiting. Returns what the children told."""
@@ -187,6 +184,7 @@ class ProcessGroup:
             if child.process.exitcode is None:
                 self._log("error", f"{name} (pid {child.pid}) cannot be killed and is left behind")
             self._bury(name, child, child.process.exitcode or 0, now)
+        self._guardian.close()
 
     # -- inside --------------------------------------------------------------------------------------
 
@@ -235,11 +233,12 @@ class ProcessGroup:
         """Takes note of an end."""
         del self._processes[name]
         child.release()
+        self._guardian.end(name)
         signal_name = _SIGNAL_NAMES.get(-code, f"signal {-code}") if code < 0 else ""
         actions = self._supervisor.exited(name, code, now, signal_name)
         failed = self._supervisor.children[name].state in (ChildState.BACKOFF, ChildState.FATAL)
-        if failed and "error" not in child.heard and (tail := child.log_tail()):
-            self._log("warning", f"the end of {child.log_path}:\n{tail}")
+        if failed and "error" not in child.heard and (tail := child.log.tail()):
+            self._log("warning", f"the end of {child.log.path}:\n{tail}")
         self._carry_out(actions)
 
     def _carry_out(self, actions: list[Action]) -> None:
@@ -263,9 +262,9 @@ class ProcessGroup:
 
     def _spawn(self, action: Spawn) -> None:
         spec, name = self._specs[action.name], action.name
-        args = spec.make_args(action.incarnation)
+        args, env = spec.make_args(action.incarnation), {**self._env, **self._guardian.mark(name)}
         try:
-            child = spawn_child(name, spec.target, args, self._log_dir / f"{name}.log", self._env)
+            child = spawn_child(name, spec.target, args, self._log_dir / f"{name}.log", env)
         except (OSError, MemoryError, RuntimeError) as error:
             failed = self._supervisor.spawn_failed(name, str(error) or type(error).__name__, time.monotonic())
             self._carry_out(failed)

@@ -6,25 +6,22 @@ import json
 import multiprocessing
 import os
 import resource
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from a3c.errors import UsageError
-from a3c.files import make_folder, open_file
 from a3c.processes.child import CHILD_DEFAULTS, CHILD_ENVIRONMENT, QUIET_SIGNALS, Preparation, run_child
+from a3c.processes.child_log import ChildLog
 from a3c.processes.notify import NOTIFY_VARIABLES
 from a3c.processes.signals import held_back
 
 _SPAWN = multiprocessing.get_context("spawn")  # torch adds what its tensors need when it is imported
 _SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "API_KEY")
-_LOG_BYTES = 5_000_000  # a larger log of a child is set aside
-_TAIL_BYTES = 2_000  # of a child's log, shown when it ended without a word
 _READ_BYTES = 1_000_000  # from one pipe in one go, and the longest message
 
 
@@ -76,8 +73,7 @@ class ChildProcess:
 
     process: SpawnProcess
     inbox: Inbox
-    log_path: Path
-    log_start: int  # bytes in its log before it started
+    log: ChildLog
     heard: set[str] = field(default_factory=set)  # types of its messages
 
     @property
@@ -91,18 +87,10 @@ class ChildProcess:
             return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1]) / 1e9
         return 0.0
 
-    def log_tail(self) -> str:
-        """The last lines of what it wrote to its log."""
-        with suppress(OSError), os.fdopen(_log_file(self.log_path, os.O_RDONLY), "rb") as file:
-            end = file.seek(0, os.SEEK_END)
-            start = self.log_start if self.log_start <= end else 0  # it was trimmed
-            file.seek(max(start, end - _TAIL_BYTES))
-            return file.read(_TAIL_BYTES).decode(errors="replace").strip()
-        return ""
-
     def release(self) -> None:
         """Frees its descriptors; the process has ended or is abandoned."""
         self.inbox.close()
+        self.log.close()
         with suppress(ValueError):
             self.process.close()
 
@@ -117,60 +105,26 @@ def spawn_child(
         OSError, MemoryError, RuntimeError: the process could not be created (RuntimeError: torch could
             not pass its shared memory on).
     """
-    log_start = _open_log(log_path, name)
+    log = ChildLog(log_path, name)
     reader, writer = _SPAWN.Pipe(duplex=False)
     process = _SPAWN.Process(
-        target=run_child, name=name, args=(Preparation(str(log_path)), writer, target, args), daemon=True
+        target=run_child, name=name, args=(Preparation(log.writer), writer, target, args), daemon=True
     )
     try:
-        with _child_environment(env), held_back(*QUIET_SIGNALS):
+        with child_environment(env), held_back(*QUIET_SIGNALS):
             process.start()
     except BaseException:
         reader.close()
+        log.close()
         raise
     finally:
         writer.close()
-    return ChildProcess(process, Inbox(reader), log_path, log_start)
-
-
-def _open_log(path: Path, name: str) -> int:
-    """Makes room in a child's log and marks a new start; returns its size. A full disk is borne."""
-    try:
-        make_folder(path.parent)
-        trim_log(path)
-        with os.fdopen(_log_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a") as file:
-            file.write(f"--- {name} starts, {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
-            return file.tell()
-    except OSError:
-        return 0
-
-
-def trim_log(path: Path) -> None:
-    """Sets a large log aside as NAME.log.1, also while a child appends to it: that goes on at its start."""
-    with suppress(OSError), os.fdopen(_log_file(path, os.O_RDWR), "rb+") as file:
-        if os.fstat(file.fileno()).st_size > _LOG_BYTES:
-            try:
-                _copy_end(file, path.with_suffix(".log.1"))
-            finally:  # a full disk may cost the copy: then the room is needed all the more
-                file.truncate(0)
-
-
-def _copy_end(log: BinaryIO, path: Path) -> None:
-    """So much of the end as a log may have, however fast it grows meanwhile."""
-    with suppress(FileNotFoundError):
-        os.unlink(path)
-    with os.fdopen(_log_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as copy:
-        log.seek(-_LOG_BYTES, os.SEEK_END)
-        copy.write(log.read(_LOG_BYTES))
-
-
-def _log_file(path: Path, flags: int) -> int:
-    """A log, opened through no link, also not that of its folder. Raises OSError."""
-    return open_file(path.name, flags, path.parent)
+        log.writer.close()
+    return ChildProcess(process, Inbox(reader), log)
 
 
 @contextmanager
-def _child_environment(extra: Mapping[str, str]) -> Iterator[None]:
+def child_environment(extra: Mapping[str, str]) -> Iterator[None]:
     """This process's environment is, for the moment of a spawn, what a child's should be."""
     hidden = [name for name in os.environ if name in NOTIFY_VARIABLES or _is_secret(name)]
     defaults = {name: os.environ.get(name, value) for name, value in CHILD_DEFAULTS.items()}

@@ -6,9 +6,11 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 from a3c.processes.group import ChildStatus, Event
+from a3c.processes.guardian import Guardian
 from a3c.processes.supervisor import EVALUATOR, WORKER, ChildState
 from a3c.training.divergence import Guard
 from a3c.training.session import Session
@@ -76,8 +78,12 @@ class InlineTeam:
         self._incarnation = 0
         self._training = True
         self._played_s = 0.0  # by evaluations
+        self._guardian = Guardian()
 
     def start(self) -> None:
+        with suppress(OSError):  # then what environments start may outlive a killed run
+            self._guardian.start()
+        os.environ.update(self._guardian.mark("worker-0"))
         self._worker = self._new_worker()
         if self._session.agent_state:
             self._worker.agent.set_state(self._session.agent_state)
@@ -125,6 +131,7 @@ class InlineTeam:
         if trouble := self._guard.check():
             self._guard.roll_back(trouble)
             self._worker.close()
+            self._guardian.end("worker-0")
             self._incarnation += 1
             self._worker = self._new_worker()
 
@@ -148,4 +155,6 @@ class InlineTeam:
         return self._link.pop_events()
 
     def close(self) -> None:
-        """Nothing lives on its own here."""
+        self._guardian.close()
+        for name in self._guardian.mark(""):
+            os.environ.pop(name, None)

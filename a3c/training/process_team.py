@@ -73,7 +73,6 @@ class ProcessTeam:
         for name in self._requests.take(self._group.states()):
             _log.info("%s is replaced, as asked", name)
             self._group.restart(name)
-        self._group.trim_logs()
         return events
 
     def states(self) -> Mapping[str, ChildStatus]:

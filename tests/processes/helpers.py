@@ -193,6 +193,29 @@ def start_a_helper(board: Board, row: int, link: Link) -> None:
     work_stubbornly(board, row, link)
 
 
+def leave_a_daemon(manner: str, board: Board, row: int, link: Link) -> None:
+    """Starts a process that is in no group or session of its own, and ends in some manner."""
+    daemon = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    link.ready()
+    link.event("daemon", {"pid": daemon.pid})
+    if manner == "raises":
+        raise ZeroDivisionError("no such luck")
+    if manner == "crashes":
+        faulthandler._sigsegv()
+    if manner == "is killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if manner == "works":
+        work(board, row, link)
+
+
+def print_without_end(board: Board, row: int, link: Link) -> None:
+    """More than a disk holds."""
+    link.ready()
+    while not board.stop:
+        board.beat(row)
+        os.write(1, bytes(200_000))
+
+
 def main(folder: Path, manner: str) -> int:
     """Two workers and an evaluator, until a signal asks to stop."""
     board = Board(3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import psutil
@@ -220,17 +222,26 @@ def test_all_may_be_renewed_with_nobody_there_between(run_of):
     assert "warning" not in run.text
 
 
-def test_a_log_that_grows_is_trimmed_while_it_is_written(run_of, monkeypatch):
-    monkeypatch.setattr("a3c.processes.spawning._LOG_BYTES", 1000)
+def test_f65_a_log_is_bounded_at_any_time(run_of, monkeypatch):
+    monkeypatch.setattr("a3c.processes.child_log._LOG_BYTES", 5000)
+    monkeypatch.setattr("a3c.processes.child_log._MINUTE_S", 0.5)
+    run = run_of(helpers.print_without_end)
+    log, older = run.folder / "worker-0.log", run.folder / "worker-0.log.1"
+
+    def bounded() -> bool:
+        assert all(file.stat().st_size <= 5000 for file in (log, older) if file.exists())
+        return older.exists() and run.board.steps(0) > 50 and "bytes were dropped" in log.read_text()
+
+    run.until(bounded)
+    assert run.restarts("worker-0") == 0
+
+
+def test_the_last_words_of_a_child_are_told(run_of):
     run = run_of(helpers.babble)
-    log = run.folder / "worker-0.log"
-    run.until(lambda: log.exists() and log.stat().st_size > 5000)
-    run.group.trim_logs()
-    assert log.stat().st_size < 5000
-    assert (run.folder / "worker-0.log.1").stat().st_size == 1000  # its end
-    run.until(lambda: log.read_text().count("so much to say") > 3)
+    run.until(lambda: "so much to say" in run.log_of("worker-0"))
     os.kill(run.pid("worker-0"), signal.SIGKILL)
     run.until(lambda: run.restarts("worker-0") == 1)
+    assert f"the end of {run.folder / 'worker-0.log'}:" in run.text
     assert "so much to say" in run.text
 
 
@@ -390,7 +401,7 @@ def test_a_large_log_is_set_aside(run_of, tmp_path):
     run = run_of(helpers.finish)
     run.until(lambda: run.group.states()["worker-0"].state is ChildState.DONE)
     assert old.stat().st_size < 1000
-    assert (tmp_path / "logs" / "worker-0.log.1").stat().st_size == 5_000_000
+    assert (tmp_path / "logs" / "worker-0.log.1").stat().st_size == 6_000_000
 
 
 def test_children_start_from_the_main_thread_only(run_of):
@@ -454,6 +465,42 @@ def test_kill_all_takes_the_children_of_children(run_of):
     run.group.kill_all()
     run.until(lambda: gone(helper))
     assert run.group.states()["worker-0"].state is ChildState.DONE
+
+
+@pytest.mark.parametrize("manner", ["ends", "raises", "crashes", "is killed"])
+def test_f64_what_a_child_started_ends_with_it(run_of, manner):
+    run = run_of(functools.partial(helpers.leave_a_daemon, manner), helpers.work)
+    run.until(lambda: run.events and run.pid("worker-0") == 0)
+    assert gone(*(event.payload["pid"] for event in run.events))
+    run.until(lambda: run.running("worker-1"))
+
+
+def test_f64_what_another_child_started_goes_on(run_of):
+    daemon = functools.partial(helpers.leave_a_daemon, "works")
+    run = run_of(*[daemon] * 11)
+    run.until(lambda: len(run.events) == 11 and run.running())
+    pids = {event.child: event.payload["pid"] for event in run.events}
+    os.kill(run.pid("worker-1"), signal.SIGKILL)
+    run.until(lambda: gone(pids["worker-1"]))
+    assert not any(gone(pids[name]) for name in ("worker-0", "worker-10"))
+    run.group.kill_all()
+    assert gone(*pids.values())
+
+
+def test_f65_no_secret_is_in_any_process(run_of, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "canary")
+    monkeypatch.setattr(resource_tracker._resource_tracker, "_fd", None)  # a new one is started
+    run = run_of(helpers.work)
+    run.until(run.running)
+    family = psutil.Process().children(recursive=True)
+    assert any("resource_tracker" in " ".join(p.cmdline()) for p in family)
+    assert not [p.cmdline() for p in family if "canary" in _environment(p)]
+
+
+def _environment(process: psutil.Process) -> set[str]:
+    with contextlib.suppress(psutil.Error):
+        return set(process.environ().values())
+    return set()
 
 
 class Main:

@@ -1,0 +1,72 @@
+"""What an environment starts and prints: nothing of it is left behind, and it fills no disk."""
+
+import os
+import signal
+import stat
+from pathlib import Path
+
+import psutil
+import pytest
+
+from a3c.processes import child_log
+from tests.run_tools import TINY, Run, gone, wait_for
+
+
+def fault(mode, tally=""):
+    return ["--env", "fault_env:Fault-v0", "--env-kwargs", f"mode={mode}", "at=30", f"tally={tally}", *TINY]
+
+
+def helpers_of(tally: Path) -> list[psutil.Process]:
+    pids = [int(file.name.rpartition("-")[2]) for file in tally.parent.glob(f"{tally.name}-*")]
+    return [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_f64_what_environments_start_ends_with_the_run(tmp_path, workers, signum):
+    tally = tmp_path / "tally"
+    with Run(tmp_path, *fault("helper", tally), "--workers", workers) as run:
+        count = 2 * max(1, int(workers))
+        wait_for(lambda: len(helpers_of(tally)) >= count, what="processes of the environments")
+        started = helpers_of(tally)
+        run.signal(signum)
+        run.end(60)
+        wait_for(lambda: gone(started), 10, "their end")
+
+
+def test_f64_what_an_environment_starts_ends_with_its_worker(tmp_path):
+    tally = tmp_path / "tally"
+    with Run(tmp_path, *fault("helper", tally), "--workers", "2") as run:
+        wait_for(lambda: len(helpers_of(tally)) >= 4, what="processes of the environments")
+        worker = psutil.Process(run.status()["workers"][0]["pid"])
+        started = worker.children()
+        assert len(started) == 2
+        others = psutil.Process(run.status()["workers"][1]["pid"]).children()
+        worker.kill()
+        wait_for(lambda: gone(started), 10, "their end")
+        assert not any(map(gone, ([other] for other in others)))
+
+
+def test_f65_an_environment_that_prints_without_end_fills_no_disk(tmp_path):
+    within = ("sh", "-c", 'umask 0; exec "$0" "$@"')
+    with Run(tmp_path, *fault("talk"), "--workers", "1", within=within) as run:
+        run.training(300)
+        sizes = [file.stat().st_size for file in (run.path / "logs").iterdir()]
+        assert sum(sizes) < 3 * child_log._LOG_BYTES
+        for path in (run.path, *run.path.rglob("*")):
+            assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
+        run.signal(signal.SIGTERM)
+        assert run.end(30) == 0, run.output
+
+
+def test_f65_no_secret_reaches_a_process_of_the_run(tmp_path):
+    flags = ["--env", "CartPole-v1", "--workers", "1", *TINY]
+    with Run(tmp_path, *flags, env={"HF_TOKEN": "canary"}) as run:
+        run.training()
+        main, *children = run.family()
+        assert len(children) >= 3
+        for child in children:
+            if child.status() != psutil.STATUS_ZOMBIE:
+                assert "canary" not in child.environ().values(), child.cmdline()
+        os.kill(main.pid, signal.SIGTERM)
+        run.end(30)
