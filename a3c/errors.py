@@ -8,8 +8,10 @@
     |-- StorageError (6)        disk, shared memory or permissions
     `-- Diverged (7)            training went non-finite and did not recover
 
-A message says what is wrong, where, and what to do next, in one line.
+A message says what is wrong, where, and what to do next, in one line that no terminal takes for a command.
 """
+
+from typing import Any
 
 EXIT_OK = 0
 EXIT_USAGE = 2
@@ -21,10 +23,24 @@ EXIT_DIVERGED = 7
 EXIT_SIGNAL = 128  # plus the signal's number, when a second signal forced the stop
 
 
+def printable(text: Any, lines: bool = False) -> str:
+    """Text from a file, an environment or another program, harmless to a terminal: what is not printable,
+    such as an escape sequence, is written as in Python.
+
+    Args:
+        lines: whether to keep line ends and tabs.
+    """
+    kept = "\n\t" if lines else ""
+    return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in str(text))
+
+
 class A3CError(Exception):
     """Base of every error whose message is written for the user."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class UsageError(A3CError):

@@ -47,7 +47,11 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         paths[2]: (1500, 3000, 1500),
         paths[3]: (100, 200, None),
     }
-    state = {"env": {"env_id": ENV["env"]}, "counters": {"env_steps": 7}}
+    config = {"optim": {"max_lag": 0}}
+    state = {
+        "env": {"env_id": ENV["env"]}, "counters": {"env_steps": 7}, "config": config, "algo": ENV["algo"],
+        "network": {}, "elapsed_s": 1.0, "best": None, "agent": {}, "resumes": 0,
+    }  # fmt: skip
     for path, (started, ran, saved) in times.items():
         write_json(path / STATUS, {"state": "stopped", "run_dir": str(path), "steps": 7})
         if saved:

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from a3c.console.streams import UnbreakableStream
+from a3c.errors import printable
 
 Status = Mapping[str, Any]
 
@@ -28,7 +29,6 @@ _STYLES = {
     "running": "green", "starting": "yellow", "stopping": "yellow", "backoff": "yellow",
     "failed": "bold red", "died": "bold red", "fatal": "bold red",
 }  # fmt: skip
-_CONTROL_CODES = {code: None for code in (*range(32), 127) if chr(code) not in "\n\t"}
 
 
 class View(ABC):
@@ -89,7 +89,7 @@ class PlainView(View):
         dropped = self._stream.dropped
         if dropped > self._told:
             text = f"({dropped - self._told} lines before this one were dropped: nobody read them)\n{text}"
-        self._stream.write(_printable(text) + "\n")
+        self._stream.write(printable(text, lines=True) + "\n")
         if self._stream.dropped == dropped:
             self._told = dropped
 
@@ -112,7 +112,7 @@ class LiveView(View):
         self._live.update(panel(status, self._hint, self._console.height), refresh=True)
 
     def message(self, text: str) -> None:
-        self._console.print(Text(_printable(text)))
+        self._console.print(Text(printable(text, lines=True)))
 
     def close(self) -> None:
         self._live.stop()
@@ -122,7 +122,9 @@ class LiveView(View):
 def make_console(stream: Any, terminal: bool) -> Console:
     """A rich console; colour only on a terminal, and not when NO_COLOR is set."""
     width = None if terminal else 100
-    return Console(file=stream, force_terminal=terminal, width=width, highlight=False, emoji=False)
+    return Console(
+        file=stream, force_terminal=terminal, width=width, highlight=False, emoji=False, markup=False
+    )
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -135,7 +137,7 @@ def plain_line(status: Status) -> str:
     workers = status.get("workers") or []
     running = sum(worker.get("state") == "running" for worker in workers)
     parts = [
-        f"{when} {status.get('state', 'unknown')}".strip(),
+        f"{when} {status.get('state') or 'unknown'}".strip(),
         _steps(status),
         f"{_rate(status.get('steps_per_second'))} steps/s",
         f"score {_score(_evaluator(status).get('last_score'))} best {_score(status.get('best_score'))}",
@@ -166,7 +168,7 @@ def panel(status: Status, hint: str = "", height: int = 0) -> RenderableType:
         parts.append(_progress(status))
     parts += [_facts(status), _workers(status, max(3, height - 14) if height else 0)]
     if status.get("message"):
-        parts.append(Text(_printable(str(status["message"])), style="yellow"))
+        parts.append(Text(printable(status["message"], lines=True), style="yellow"))
     if hint and status.get("state") in LIVE_STATES:
         parts.append(Text(hint, style="dim"))
     return Group(*parts)
@@ -174,9 +176,9 @@ def panel(status: Status, hint: str = "", height: int = 0) -> RenderableType:
 
 def _heading(status: Status) -> Text:
     preset = f" (preset {status['preset']})" if status.get("preset") else ""
-    text = Text(f"{status.get('env', '?')} {status.get('algo', '')}{preset}  ", style="bold")
-    text.append(str(status.get("state", "unknown")), style=_style(status.get("state")))
-    return text.append(f"  {status.get('run_dir', '')}", style="not bold")
+    text = Text(f"{status.get('env') or '?'} {status.get('algo') or ''}{preset}  ", style="bold")
+    text.append(str(status.get("state") or "unknown"), style=_style(status.get("state")))
+    return text.append(f"  {status.get('run_dir') or ''}", style="not bold")
 
 
 def _progress(status: Status) -> Table:
@@ -212,7 +214,7 @@ def _facts(status: Status) -> Table:
     if status.get("tensorboard"):
         rows["curves"] = str(status["tensorboard"])
     for name, text in rows.items():
-        table.add_row(Text(name, style="dim"), Text(_printable(text)))
+        table.add_row(Text(name, style="dim"), Text(printable(text, lines=True)))
     return table
 
 
@@ -228,7 +230,7 @@ def _workers(status: Status, limit: int) -> Table:
     workers = status.get("workers") or []
     shown = workers[:limit] if limit else workers
     for worker in shown:
-        _add_process(table, f"worker {worker.get('id', '?')}", worker)
+        _add_process(table, f"worker {'?' if worker.get('id') is None else worker['id']}", worker)
     if len(shown) < len(workers):
         rest = workers[len(shown) :]
         running = sum(worker.get("state") == "running" for worker in rest)
@@ -239,7 +241,7 @@ def _workers(status: Status, limit: int) -> Table:
 
 
 def _add_process(table: Table, name: str, process: Status) -> None:
-    state = str(process.get("state", "unknown"))
+    state = str(process.get("state") or "unknown")
     rate, steps = process.get("steps_per_second"), process.get("steps")
     table.add_row(
         name,
@@ -294,7 +296,3 @@ def _evaluator(status: Status) -> Status:
 
 def _style(state: object) -> str:
     return _STYLES.get(str(state).lower(), "")
-
-
-def _printable(text: str) -> str:
-    return text.translate(_CONTROL_CODES)

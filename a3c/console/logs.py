@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from a3c.console.live import View
+from a3c.errors import printable
 from a3c.files import make_folder, open_file
 from a3c.storage.sinks import Sink
 
@@ -65,7 +66,7 @@ class _FileHandler(logging.Handler):
         return self._sink.error
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._sink.write((self.format(record) + "\n").encode(errors="replace"))
+        self._sink.write((printable(self.format(record), lines=True) + "\n").encode())
         with suppress(OSError):
             if self._path.lstat().st_size > _MAX_BYTES:
                 self._rotate()

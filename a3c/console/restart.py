@@ -81,9 +81,9 @@ class Requests:
 def _child(run_dir: Path, id_: str) -> dict[str, Any]:
     """What the status says of one child. Raises UsageError for one that is not there."""
     found = read_status(run_dir) or {}
-    if id_ == "evaluator" and isinstance(child := found.get("evaluator"), dict):
-        return child
-    workers = [w for w in found.get("workers") or [] if isinstance(w, dict)]
+    if id_ == "evaluator" and (child := found.get("evaluator")):
+        return dict(child)
+    workers: list[dict[str, Any]] = found.get("workers") or []
     for worker in workers:
         if str(worker.get("id")) == id_:
             return worker

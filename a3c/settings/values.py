@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from a3c.errors import printable
+
 _DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _COUNT_UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
 _NUMBER = r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)"
@@ -189,5 +191,5 @@ def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
 def shown(value: Any) -> str:
     """A value as it was typed; what may come from a stranger is cut and has no control characters."""
     text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-    text = text if text.isprintable() else ascii(text)[1:-1]
+    text = printable(text)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

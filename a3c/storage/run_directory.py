@@ -25,6 +25,7 @@ from a3c.settings.config import Config, from_dict
 from a3c.storage.atomic import storage_errors
 from a3c.storage.records import read_json, write_json
 from a3c.storage.run_lock import LOCK, RunLock
+from a3c.storage.status import typed_status
 
 CONFIG, STATUS, METRICS, LOGS = "config.json", "status.json", "metrics.jsonl", "logs"
 
@@ -113,7 +114,7 @@ def run_name(env: str, algo: str) -> str:
 def read_status(run_dir: Path) -> dict[str, Any] | None:
     """The last status of a run; None when there is none that can be read."""
     try:
-        return read_json(run_dir / STATUS)
+        return typed_status(read_json(run_dir / STATUS))
     except (OSError, ValueError):
         return None
 

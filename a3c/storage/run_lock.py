@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from a3c.errors import RunDirectoryInUse
+from a3c.errors import RunDirectoryInUse, printable
 from a3c.files import open_file, open_folder
 from a3c.storage.atomic import storage_errors, write_all
 
@@ -205,14 +205,9 @@ def _holder(folder: int) -> Holder:
 def _read_holder(fd: int) -> Holder:
     try:
         text = json.loads(os.pread(fd, 1000, 0))
-        return Holder(int(text["pid"]), _printable(text["host"]), _printable(text["started"]))
+        return Holder(int(text["pid"]), printable(text["host"]), printable(text["started"]))
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return Holder(0, "", "")
-
-
-def _printable(text: object) -> str:
-    """Text from a file, made safe for a terminal."""
-    return "".join(filter(str.isprintable, str(text)))
 
 
 def _describe(holder: Holder) -> str:

@@ -15,6 +15,7 @@ import torch
 from a3c.settings.config import Config
 from a3c.storage.atomic import storage_errors
 from a3c.storage.checkpoint import Checkpoint
+from a3c.storage.run_state import check_state
 from a3c.storage.shelf import Kind, best_checkpoint, prune, write_checkpoint
 from a3c.stores.shared import Snapshot
 from a3c.types import Counters, EnvSpec
@@ -88,11 +89,16 @@ class Saver:
         """The record of the best checkpoint on the disk, which alone counts: a record without its weights
         is worth nothing. None when there is none yet. Raises CheckpointError when all are damaged."""
         found = best_checkpoint(self.run_dir)
-        return found[1].state["best"] if found else None
+        if found is None:
+            return None
+        check_state(found[1].state, found[0])
+        record: Record | None = found[1].state["best"]
+        return record
 
 
 def progress_of(checkpoint: Checkpoint) -> Progress:
-    """Where a checkpoint's run was; its agent's state is whole again."""
+    """Where a checkpoint's run was, by a state that `check_state` found in order; its agent's state is whole
+    again."""
     state = checkpoint.state
     return Progress(
         counters_in(state), state["elapsed_s"], state["best"], {**state["agent"], **checkpoint.agent}
@@ -104,6 +110,6 @@ def counters_in(state: Mapping[str, Any]) -> Counters:
     them was stale."""
     counts = dict(state["counters"])
     if "rejected" in counts:
-        kind = "rejected_stale" if state["config"]["optim"]["max_lag"] else "rejected_nonfinite"
+        kind = "rejected_stale" if state["config"].get("optim", {}).get("max_lag") else "rejected_nonfinite"
         counts[kind] = counts.pop("rejected")
     return Counters(**counts)

@@ -26,6 +26,7 @@ from a3c.storage.tensor_files import MAX_BYTES, Tensors, non_finite, own_copy
 
 _MAX_PICKLE_BYTES = 2**18  # a hundred tensors take 20 kB
 _OLD_PICKLES = 5  # magic number, protocol, sizes of types, the state dict, names of the storages
+_SMALL = 2**16  # sizes up to this one hurt nobody, whatever the file's is
 _OLD_MAGIC = 0x1950A86A20F9469CFC6C
 
 _CALLABLE = re.compile(
@@ -129,9 +130,10 @@ def _pickles_of_old_file(data: bytes) -> list[bytes]:
 
 
 def _check_pickle(pickle: bytes, limit: int) -> None:
-    """Raises ValueError for instructions that could build more than a file of `limit` bytes holds."""
+    """Raises ValueError for instructions that could build much more than a file of `limit` bytes holds."""
+    limit = max(limit, _SMALL)
     for opcode, argument, _ in pickletools.genops(pickle):
         if opcode.name in _INDIRECT or (opcode.name == "GLOBAL" and not _CALLABLE.fullmatch(str(argument))):
             raise ValueError(f"it would call {str(argument or opcode.name)[:60]!r}")
         if isinstance(argument, int) and argument > limit and argument != _OLD_MAGIC:
-            raise ValueError(f"it declares a size of {argument}, and the file has {limit} bytes")
+            raise ValueError(f"it declares a size of {argument}, more than the file can hold")

@@ -15,6 +15,7 @@ from a3c.settings.values import shown
 from a3c.storage.checkpoint import Checkpoint, check_compatible, read_checkpoint
 from a3c.storage.find_run import named_run, newest_run, path_of
 from a3c.storage.run_directory import CONFIG
+from a3c.storage.run_state import check_size, check_state
 from a3c.storage.shelf import best_checkpoint, entries, newest_checkpoint
 from a3c.storage.tensor_files import pickle_hint
 from a3c.trained import hub
@@ -33,11 +34,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Trained:
-    """A checkpoint that was found."""
+    """A checkpoint that was found. Raises CheckpointError when its state is not of the right kinds."""
 
     path: Path
     checkpoint: Checkpoint
     role: str  # in its run: "best", "newest", or "named" by the user; or "package"
+
+    def __post_init__(self) -> None:
+        check_state(self.checkpoint.state, self.path, packed=self.role == PACKAGE)
 
     @property
     def run_dir(self) -> Path:
@@ -166,6 +170,7 @@ def rebuild(trained: Trained, env: str, seed: int, device: str, greedy: bool) ->
         CheckpointError: the weights do not fit it, or the checkpoint was made by something else.
     """
     config = _config(trained, env)
+    check_size(config, trained.checkpoint.model, trained.path)
     envs = make_env(config.env, [seed], training=False)
     envs.close()
     try:
@@ -173,14 +178,17 @@ def rebuild(trained: Trained, env: str, seed: int, device: str, greedy: bool) ->
     except ValueError as error:
         raise CheckpointError(f"{trained.path} does not fit {config.env.env}: {error}") from error
     changed = _check(trained, envs.spec, policy, own=config.env.env == trained.env_id)
-    policy.parameters.load(trained.checkpoint.model)
+    try:
+        policy.parameters.load(trained.checkpoint.model)
+    except ValueError as error:
+        raise CheckpointError(f"{trained.path} holds other weights than it says: {error}") from error
     policy.refresh()
     return Rebuilt(config, envs.spec, policy, changed)
 
 
 def _config(trained: Trained, env: str) -> Config:
     """The settings of the training; another environment brings its own rules."""
-    config = from_dict(trained.checkpoint.state.get("config"), str(trained.path))
+    config = from_dict(trained.checkpoint.state["config"], str(trained.path))
     if env in ("", config.env.env):
         return config.replace(env=env or config.env.env)  # what was typed may import its module
     config = config.replace(env=env, env_kwargs={}, frame_skip=None, max_episode_steps=None)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from a3c.errors import A3CError, CheckpointError, StorageError, UsageError
+from a3c.errors import A3CError, CheckpointError, StorageError, UsageError, printable
 from a3c.storage.atomic import read_regular
 from a3c.storage.checkpoint import Checkpoint
 from a3c.storage.manifest import MANIFEST
@@ -102,4 +102,4 @@ def _harmless(text: str, token: str) -> str:
     """A stranger's words as one short printable line."""
     if token:
         text = text.replace(token, "...")
-    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))[:200]
+    return printable(" ".join(text.split()))[:200]

@@ -23,7 +23,7 @@ from a3c.storage import manifest
 from a3c.storage.atomic import read_regular
 from a3c.storage.checkpoint import Checkpoint
 from a3c.storage.manifest import MANIFEST, Fetch, Layout
-from a3c.storage.tensor_files import MAX_BYTES, decode_tensors, non_finite, one_line
+from a3c.storage.tensor_files import MAX_BYTES, decode_tensors, non_finite, one_line, read_safetensors
 
 CONFIG, MODEL, RESULTS = "config.json", "model.safetensors", "results.json"
 REPLAY, METRICS, CARD = "replay.mp4", "metrics.csv", "README.md"
@@ -63,7 +63,11 @@ def is_package(path: Path) -> bool:
 
 def folder(path: Path) -> Fetch:
     """Reads from a folder on the disk; links are not followed."""
-    return lambda name, limit: read_regular(path / name, limit)
+
+    def fetch(name: str, limit: int) -> bytes:
+        return read_safetensors(path / name) if name == MODEL else read_regular(path / name, limit)
+
+    return fetch
 
 
 def read_package(fetch: Fetch, name: str) -> Checkpoint:

@@ -18,6 +18,7 @@ from a3c.settings.config import Config
 from a3c.storage.checkpoint import Checkpoint, check_compatible, read_checkpoint
 from a3c.storage.initial_weights import load_initial_weights
 from a3c.storage.run_directory import RunDirectory
+from a3c.storage.run_state import check_size, check_state
 from a3c.storage.saving import Saver, progress_of
 from a3c.storage.shelf import clean, newest_checkpoint, rewind
 from a3c.stores.parameters import Parameters
@@ -89,6 +90,10 @@ def open_session(config: Config, run: RunDirectory) -> Session:
         StorageError: the run directory does not allow it.
     """
     clean(run.path)
+    saved = find_checkpoint(run) if run.resumed else None
+    if saved is not None:
+        check_state(saved[1].state, saved[0])
+        check_size(config, saved[1].model, run.path)
     env = probe(config)
     ALGORITHMS[config.learn.algo].check(config, env)
     try:
@@ -99,7 +104,6 @@ def open_session(config: Config, run: RunDirectory) -> Session:
     memory = StoreMemory.allocate(shapes, config.optim)
     board = Scoreboard(max(config.run.workers or 0, 1), ALGORITHMS[config.learn.algo].metric_names)
     session = Session(config, env, run.path, memory, board)
-    saved = find_checkpoint(run) if run.resumed else None
     if saved is None:
         begin(session, policy.parameters)
     else:

@@ -18,7 +18,7 @@ from a3c.storage.manifest import MANIFEST
 from a3c.storage.run_directory import METRICS as RUN_METRICS
 from a3c.storage.tensor_files import encode_tensors
 from a3c.trained import package_format as names
-from a3c.trained.find import Rebuilt, Trained, rebuild
+from a3c.trained.find import PACKAGE, Rebuilt, Trained, rebuild
 from evaluators.curves.points import read_curves, write_points
 from evaluators.games.episodes import Games, finish, play
 from evaluators.games.progress import with_progress
@@ -115,7 +115,7 @@ def _curve(trained: Trained, path: Path) -> dict[str, bytes]:
 def _prove(trained: Trained, files: dict[str, bytes], seed: int, greedy: bool, env: str) -> None:
     """Plays one game with the agent and with what can be read from its package. Raises CheckpointError."""
     checkpoint = names.read_package(lambda name, limit: files[name][: limit + 1], "the new package")
-    packed = Trained(trained.path, checkpoint, trained.role)
+    packed = Trained(trained.path, checkpoint, PACKAGE)
     games = []
     for one in (trained, packed):
         agent = rebuild(one, env, seed, "cpu", greedy)

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from a3c.errors import EXIT_DIVERGED, EXIT_OK
+from a3c.errors import EXIT_DIVERGED, EXIT_OK, printable
 from a3c.processes.signals import end_with_parent, signal_tree
 from a3c.settings.config import settings
 from a3c.storage.records import read_json_lines
@@ -126,7 +126,7 @@ class Trial:
         if code == EXIT_DIVERGED:
             return "training diverged"
         said = (self.folder / f"{self.run_dir.name}.log").read_text(errors="replace").strip().splitlines()
-        last = "".join(filter(str.isprintable, said[-1])) if said else "no output"
+        last = printable(said[-1]) if said else "no output"
         return f"exit code {code}: {last[:_LONGEST_REASON]}"
 
 

@@ -129,6 +129,26 @@ class TestStatus:
         assert main(["status"]) == 6
         assert "missing or damaged" in capsys.readouterr().err
 
+    @pytest.mark.parametrize(
+        "status",
+        [
+            {"workers": "abc"},
+            {"workers": [{"phase": "[/nope]", "state": ["x"]}, 5], "state": "[/x]"},
+            {"evaluator": {"last_score": "abc"}, "best_score": {}},
+            {"progress": 1e300, "eta_s": "soon", "elapsed_s": -1, "max_steps": [1]},
+            {"message": "\x1b[2J\x9b31m", "env": "\x1b]0;x\x07", "command": "\x1b[2J", "other": "\x1b[2J"},
+        ],
+    )
+    @pytest.mark.parametrize("how", [[], ["--json"]])
+    def test_f83_a_status_of_any_kind_is_shown_harmlessly(
+        self, runs: Path, status: dict[str, Any], how: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_status(runs / "a", **status)
+        assert main(["status", *how]) == 0
+        assert main(["stop"]) == 0
+        output = capsys.readouterr().out
+        assert output.replace("\n", "").isprintable()
+
     def test_watch_waits_for_a_run_follows_it_and_ends_with_ctrl_c(self, runs: Path) -> None:
         program = "from a3c.cli import main; raise SystemExit(main(['status', '--watch']))"
         command = [sys.executable, "-c", program]

@@ -26,7 +26,10 @@ from a3c.errors import CheckpointError, StorageError
 from a3c.storage.checkpoint import Checkpoint, DamagedCheckpoint, read_checkpoint
 from a3c.storage.initial_weights import load_initial_weights
 from a3c.storage.shelf import best_checkpoint, clean, entries, newest_checkpoint, prune, write_checkpoint
+from a3c.trained.package_format import encode_manifest, read_package
+from a3c.trained.package_format import folder as package_folder
 from tests.fault_tools import ROOT, WatchedCalls, run_python
+from tests.storage.test_run_state import PACKED
 
 FILES = ("model.safetensors", "optimizer.safetensors", "agent.safetensors", "state.json", "MANIFEST.json")
 
@@ -581,13 +584,57 @@ def bombs(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     deep_pickle = b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."
     yield "deep pickle", weights("w.pt", deep_pickle)
     yield "large pickle", weights("w.pt", saved_by_torch({"w": "x" * 2_000_000}))
-    yield (
-        "large bytearray",
-        weights("w.pt", b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x00\x10\x85R."),
-    )
+    yield "large bytearray", weights("w.pt", BYTEARRAY)
+    yield "bytearray in an archive", weights("w.pt", archive_of(BYTEARRAY))
+    yield "claims of a storage", weights("w.pt", archive_of(claiming_storage()))
+    yield "claims of an old storage", weights("w.pt", old_file_of(claiming_storage()))
+    package = folder / "package"
+    package.mkdir()
+    large = (60_000_000).to_bytes(8, "little") + b" " * 60_000_000
+    (package / "model.safetensors").write_bytes(large)
+    config = json.dumps({"format": "a3c-agent", "schema": 1, **PACKED}).encode()
+    files = {"config.json": config, "model.safetensors": large}
+    (package / "config.json").write_bytes(config)
+    (package / "MANIFEST.json").write_bytes(encode_manifest(files))
+    yield "large header in a package", lambda: read_package(package_folder(package), str(package))
     os.mkfifo(folder / "pipe.pt")
     yield "pipe", lambda: load_initial_weights(folder / "pipe.pt", {}, {})
     yield "device", lambda: load_initial_weights(Path("/dev/zero"), {}, {})
+
+
+BYTEARRAY = b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x00\x10\x85R."
+
+
+def claiming_storage() -> bytes:
+    """The pickle of a tensor whose storage says to have 2**36 numbers."""
+    return pickle_of(saved_by_torch({"w": torch.zeros(7)})).replace(
+        b"K\x07tq", b"\x8a\x05\x00\x00\x00\x00\x10tq", 1
+    )
+
+
+def pickle_of(archive: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        return file.read(next(name for name in file.namelist() if name.endswith("data.pkl")))
+
+
+def archive_of(pickled: bytes) -> bytes:
+    """A file as torch writes it, with another pickle."""
+    buffer = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(saved_by_torch({"w": torch.zeros(7)}))) as old,
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, pickled if name.endswith("data.pkl") else old.read(name))
+    return buffer.getvalue()
+
+
+def old_file_of(pickled: bytes) -> bytes:
+    """The same in the format of before torch 1.6."""
+    buffer = io.BytesIO()
+    torch.save({"w": torch.zeros(7)}, buffer, _use_new_zipfile_serialization=False)
+    numbers = buffer.getvalue().partition(b"ccollections\n")[0]
+    return numbers + pickled + pickle.dumps(["0"], 2)
 
 
 def saved_by_torch(content: object) -> bytes:
@@ -636,7 +683,7 @@ def test_f23_bombs_cost_neither_time_nor_memory(tmp_path: Path) -> None:
         "print(json.dumps(measure_bombs(pathlib.Path(sys.argv[1]))))",
         tmp_path,
     )
-    assert len(results) == 26
+    assert len(results) == 30
     for name, outcome, seconds, megabytes in results:
         assert outcome.startswith(("checkpoint ", "cannot read", "/")), (name, outcome)
         assert outcome != "loaded", name
