@@ -6,11 +6,17 @@ The token comes from the environment (HF_TOKEN) or from `hf auth login`, and is 
 from __future__ import annotations
 
 import importlib
+import os
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any, TypeVar
 
 from a3c.errors import A3CError, CheckpointError, StorageError, UsageError, printable
 from a3c.storage.atomic import read_regular
@@ -23,7 +29,9 @@ PREFIX = "hub:"
 """What a checkpoint's name on the Hub begins with: hub:user/name, or hub:user/name@revision."""
 
 NAME = re.compile(r"([\w.-]{1,96}/[\w.-]{1,96})(?:@([\w./-]{1,100}))?")
-_TIMEOUT_S = 20.0
+_TIMEOUT_S = 20.0  # without a byte
+_PATIENCE_S, _SLOWEST = 60.0, 50_000  # a file may take so long, and longer by its bytes at so many per second
+T = TypeVar("T")
 
 
 def download(name: str) -> Checkpoint:
@@ -38,6 +46,7 @@ def download(name: str) -> Checkpoint:
     if not match:
         raise UsageError(f"{name}: an agent on the Hub is called {PREFIX}user/name")
     repo, revision = match.groups()
+    os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # its own protocol says nothing of what arrives
     hub = hub_library()
     token = hub.get_token()
 
@@ -45,15 +54,14 @@ def download(name: str) -> Checkpoint:
         nonlocal revision
         with hub_errors(hub, f"get {file} of {name}", token or ""):
             try:
-                found = hub.hf_hub_download(
-                    repo, file, revision=revision, token=token, dry_run=True, etag_timeout=_TIMEOUT_S
-                )
+                get = partial(hub.hf_hub_download, repo, file, token=token, etag_timeout=_TIMEOUT_S)
+                found = _in_time(partial(get, revision=revision, dry_run=True), _PATIENCE_S)
                 if found.file_size > limit:
                     raise CheckpointError(f"{name}: {file} has {found.file_size} bytes, more than {limit}")
                 revision = found.commit_hash
-                path = hub.hf_hub_download(
-                    repo, file, revision=revision, token=token, etag_timeout=_TIMEOUT_S
-                )
+                bar = _bar_that_counts(hub, found.file_size, f"{name}: {file}")
+                patience_s = _PATIENCE_S + found.file_size / _SLOWEST
+                path = _in_time(partial(get, revision=revision, tqdm_class=bar), patience_s)
             except hub.errors.LocalEntryNotFoundError as error:  # neither there nor kept from before
                 raise error.__cause__ or error from None
             except hub.errors.EntryNotFoundError as error:
@@ -63,6 +71,39 @@ def download(name: str) -> Checkpoint:
         return read_regular(Path(path).resolve(), limit)
 
     return read_package(fetch, name)
+
+
+def _in_time(call: Callable[[], T], timeout_s: float) -> T:
+    """What `call` returns or raises; TimeoutError when it takes longer: the library waits as long as a server
+    sends a byte now and then."""
+    outcome: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()  # it ends with the process at the latest
+    try:
+        return outcome.result(timeout_s)
+    except FutureTimeout:
+        raise TimeoutError(f"no answer within {timeout_s:.0f} s") from None
+
+
+def _bar_that_counts(hub: ModuleType, size_bytes: int, what: str) -> type[Any]:
+    """A progress bar, unseen, that ends a download of more than was announced."""
+
+    class Bar(hub.utils.tqdm):  # type: ignore[name-defined, misc]
+        received = 0.0
+
+        def update(self, n: float | None = 1) -> bool | None:
+            self.received += n or 0
+            if self.received > size_bytes:
+                raise CheckpointError(f"{what} is larger than the {size_bytes} bytes that the Hub announced")
+            return bool(super().update(n))
+
+    return Bar
 
 
 def hub_library() -> ModuleType:

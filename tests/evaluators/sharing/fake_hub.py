@@ -14,7 +14,8 @@ COMMIT = "c0ffee" + "0" * 34
 
 class FakeHub(ThreadingHTTPServer):
     """One repository, in memory. `failures` maps the beginning of "METHOD /path" to what happens instead: a
-    status code, or "cut" for a connection that ends in the middle of the answer."""
+    status code, "cut" for a connection that ends in the middle of the answer, "more" for an answer of 300 MB,
+    "drip" for one of a byte a second."""
 
     daemon_threads = True
 
@@ -27,6 +28,8 @@ class FakeHub(ThreadingHTTPServer):
         self.requests: list[str] = []
         self.created: list[dict] = []
         self.commits = 0
+        self.sent_bytes = 0
+        self.closing = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
     def __enter__(self):
@@ -34,6 +37,7 @@ class FakeHub(ThreadingHTTPServer):
         return self
 
     def __exit__(self, *exception):
+        self.closing.set()
         self.shutdown()
         self.server_close()
 
@@ -64,6 +68,10 @@ class _Handler(BaseHTTPRequestHandler):
             if line.startswith(beginning):
                 if failure == "cut":
                     return self._cut()
+                if failure == "more":
+                    return self._more()
+                if failure == "drip":
+                    return self._drip()
                 said = {"error": f"no, {self.headers.get('Authorization')}"}
                 self._answer(said, failure, head=self.command == "HEAD")
                 return True
@@ -81,6 +89,23 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data[: len(data) // 2])
+        return True
+
+    def _more(self) -> bool:
+        self.send_response(200)
+        self.send_header("Content-Length", str(300 * 2**20))
+        self.end_headers()
+        for _ in range(300):
+            self.wfile.write(bytes(2**20))
+            self.server.sent_bytes += 2**20
+        return True
+
+    def _drip(self) -> bool:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        while not self.server.closing.wait(1.0):
+            self.wfile.write(b" ")
         return True
 
     def _allowed(self) -> bool:

@@ -157,12 +157,16 @@ def hub():
 
 
 def a3c(hub, home, *command, token=TOKEN, **environ):
-    """The command line in a process of its own: the Hub's client reads its settings when it is imported."""
+    """The command line in a process of its own."""
+    return python(hub, home, "-m", "a3c", *map(str, command), token=token, **environ)
+
+
+def python(hub, home, *words, token=TOKEN, **environ):
+    """Python in a process of its own: the Hub's client reads its settings when it is imported."""
     keep = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     own = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home / "hf"), "HF_HUB_DISABLE_XET": "1"}
     own["PYTHONPATH"] = str(ROOT)
     tokens = {"HF_TOKEN": token} if token else {}
-    words = ("-m", "a3c", *map(str, command))
     return run_to_the_end(*words, cwd=home, environ={**keep, **own, **tokens, **environ})
 
 
@@ -256,6 +260,29 @@ def test_f39_a_connection_cut_once_is_taken_up_again(hub, package, tmp_path):
     hub.failures, hub.cuts_left = {"GET": "cut"}, 1
     result = a3c(hub, tmp_path, "eval", "--checkpoint", "hub:me/agent", "--num-episodes", "2")
     assert result.returncode == 0, result.stderr
+
+
+def test_f87_no_more_is_taken_than_was_announced(hub, package, tmp_path):
+    hub.files = {name: (package / name).read_bytes() for name in os.listdir(package)}
+    hub.failures = {f"GET /me/agent/resolve/{COMMIT}/config.json": "more"}
+    result = a3c(hub, tmp_path, "eval", "--checkpoint", "hub:me/agent")
+    assert result.returncode == 4, result.stderr
+    assert "config.json is larger than the" in result.stderr
+    assert hub.sent_bytes < 100 * 2**20
+    assert "Traceback" not in result.stderr
+
+
+def test_f87_a_hub_that_sends_a_byte_now_and_then_is_given_up(hub, package, tmp_path):
+    hub.files = {name: (package / name).read_bytes() for name in os.listdir(package)}
+    hub.failures = {"GET": "drip"}
+    (tmp_path / "impatient.py").write_text(
+        "import sys; from a3c.trained import hub; hub._PATIENCE_S = 3.0; from a3c.cli import main; "
+        "sys.exit(main(['eval', '--checkpoint', 'hub:me/agent']))"
+    )
+    result = python(hub, tmp_path, str(tmp_path / "impatient.py"))
+    assert result.returncode == 6, result.stderr
+    assert "cannot get MANIFEST.json of hub:me/agent: no answer within 3 s" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_the_hub_is_not_trusted(hub, package, tmp_path):
