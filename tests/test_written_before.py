@@ -46,9 +46,11 @@ def test_a_run_is_scored_and_continued(copied, name):
     assert newest.state["resumes"] == 1
 
 
-def test_a_package_plays_the_games_of_its_results(copied):
+def test_a_package_plays_as_its_results_say(copied):
+    """The same games; 0.1 drew their actions in another way, so that the scores agree on average."""
     package = copied / "package"
     results = json.loads((package / "results.json").read_text())
     scores = score(package, results["n_eval_episodes"], copied)
     assert scores["seeds"] == results["protocol"]["seeds"]
-    assert scores["scores"] == results["protocol"]["scores"]
+    error = (scores["std"] + results["std_reward"]) / results["n_eval_episodes"] ** 0.5
+    assert scores["mean"] == pytest.approx(results["mean_reward"], abs=3 * error)
