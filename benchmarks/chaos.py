@@ -4,14 +4,17 @@
     python -m benchmarks.chaos --rounds 5 --seed 7
 
 In every round a real run.py (CartPole, two workers, a checkpoint and an evaluation every second) is started
-or continued. Then blows fall: SIGKILL, SIGSTOP or SIGTERM at the main process, a worker or the evaluator, at
-random moments; a third of the rounds end inside the writing of a checkpoint. After each round:
+or continued. Then blows fall, at random moments: SIGKILL, SIGSTOP or SIGTERM at the main process, a worker or
+the evaluator; nobody reads the output any more; other programs take all CPUs for longer than a child may be
+silent. A third of the rounds end inside the writing of a checkpoint, some when the run's folder is moved
+away, which the run must notice (exit 6). After each round:
 
 - nothing of the run is left alive 5 s after its main process ended, and /dev/shm is as before;
 - the next start goes on from no earlier than the newest checkpoint seen before the blow, and after a
   graceful stop from the very last step: the step counter never falls by more than what P2 allows;
 - the best score never falls, and its weights load;
-- the main process's descriptors do not grow with the restarts of its children.
+- the main process's descriptors do not grow with the restarts of its children;
+- no child was replaced because the machine was busy.
 
 At the end the run is finished normally, and TensorBoard must show one increasing axis of steps. Writes
 benchmarks/results/chaos.json and .txt; exit code 1 when a promise was broken.
@@ -26,9 +29,11 @@ import os
 import random
 import re
 import secrets
+import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -50,6 +55,8 @@ MARK = "A3C_CHAOS"
 """Environment variable by which every process of the run is known, however it came to be."""
 
 GONE_S = 5.0
+HOG_S = 8.0  # longer than --stall-after
+HOGS = 4  # for each CPU
 SPARE_DESCRIPTORS = 3  # of the main process: a log or a status may just be open
 
 
@@ -76,16 +83,17 @@ class Chaos:
         how = ["--load"] if (self.path / "config.json").exists() else FLAGS
         command = [sys.executable, str(ROOT / "run.py"), "--run-dir", str(self.path), *how, *flags]
         environ = {**os.environ, MARK: self.mark}
-        with open(self.folder / "output.txt", "w") as output:
+        with Reader(self.folder / "output.txt") as self.reader:
+            output = self.reader.writer
             process = psutil.Popen(
                 command, stdout=output, stderr=output, cwd=self.folder, env=environ, start_new_session=True
             )
-        try:
-            yield process
-        finally:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-            process.wait(10)
+            try:
+                yield process
+            finally:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+                process.wait(10)
 
     @property
     def output(self) -> str:
@@ -107,9 +115,10 @@ class Chaos:
                 return
             self.check_resumed(record)
             descriptors = process.num_fds()
-            for _ in range(self.rng.randrange(3)):
+            for _ in range(self.rng.randrange(4)):
                 time.sleep(self.rng.uniform(0.0, 1.5))
-                record["blows"].append(self.blow(process))
+                blow = self.rng.choice((self.signal, self.signal, self.signal, self.hog, self.close_ears))
+                record["blows"].append(blow(process))
             time.sleep(self.rng.uniform(0.0, 1.5))
             if process.poll() is not None:
                 self.check(False, f"it ended by itself with {process.poll()}: {self.output[-300:]}")
@@ -147,8 +156,8 @@ class Chaos:
             names = sorted(os.readlink(link) for link in Path(f"/proc/{process.pid}/fd").iterdir())
             self.check(False, f"descriptors of the main process grew from {before}: {names}")
 
-    def blow(self, process: psutil.Popen) -> str:
-        """One blow that the run has to survive; at the main process only a pause."""
+    def signal(self, process: psutil.Popen) -> str:
+        """One that the run has to survive; for the main process only a pause."""
         target = self.rng.choice(("main", "worker-0", "worker-1", "evaluator"))
         name = "SIGSTOP" if target == "main" else self.rng.choice(("SIGKILL", "SIGSTOP", "SIGTERM"))
         status = self.status(process)
@@ -163,9 +172,39 @@ class Chaos:
                 os.kill(pid, signal.SIGCONT)
         return f"{name} {target}"
 
+    def close_ears(self, _: psutil.Popen) -> str:
+        self.reader.stop()
+        return "output not read"
+
+    def hog(self, process: psutil.Popen) -> str:
+        """Others take the CPUs for a while; whoever is slow then is not hung."""
+        before, alone = self.restarts(process), not self.rounds[-1]["blows"]
+        take_cpus(HOG_S)
+        after = self.restarts(process)
+        self.check(not alone or after == before, f"a busy machine cost {after - before} children")
+        return "CPUs taken"
+
+    def restarts(self, process: psutil.Popen) -> int:
+        status = self.status(process)
+        return sum(child["restarts"] for child in (*status["workers"], status["evaluator"]))
+
+    def move_away(self, process: psutil.Popen, record: dict[str, Any]) -> None:
+        """Ends the round by moving the run's folder, and moves it back when the run has noticed."""
+        elsewhere, self.steps, self.exact = self.folder / "elsewhere", newest_step(self.path), False
+        self.path.rename(elsewhere)
+        code = process.wait(60)
+        record |= {"end": "folder moved", "code": code}
+        self.check(code == 6, f"its folder was moved, and it ended with {code}: {self.output[-300:]}")
+        self.check(not self.path.exists(), "it made something in the place of its folder")
+        shutil.rmtree(self.path, ignore_errors=True)
+        elsewhere.rename(self.path)
+
     def end(self, process: psutil.Popen, record: dict[str, Any]) -> None:
         """The blow that ends the round; sees first what is safe already."""
-        name = self.rng.choice(("SIGKILL", "SIGKILL", "SIGTERM"))
+        name = self.rng.choice(("SIGKILL", "SIGKILL", "SIGTERM", "move"))
+        if name == "move":
+            self.move_away(process, record)
+            return
         if self.rng.random() < 1 / 3:  # inside the writing of a checkpoint, or its removal
             record["in_checkpoint"] = wait_until(lambda: any(self.path.glob(".tmp-*")), 15.0, pause_s=0.0005)
         committed = newest_step(self.path)
@@ -220,6 +259,54 @@ class Chaos:
             wrong = [after for before, after in itertools.pairwise(steps) if after <= before]
             self.check(not wrong, f"TensorBoard's {tag} shows a step twice or goes back, at {wrong}")
         self.check(newest_checkpoint(self.path, set_aside=False) is not None, "no checkpoint")
+
+
+def take_cpus(seconds: float) -> None:
+    """Keeps all CPUs busy for a while."""
+    loops = [psutil.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(HOGS * psutil.cpu_count())]
+    time.sleep(seconds)
+    for loop in loops:
+        loop.kill()
+        loop.wait()
+
+
+class Reader:
+    """Reads a run's output from a pipe into a file, until it is told to stop."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._pipe, self.writer = os.pipe()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._stopped = False
+
+    def __enter__(self) -> Reader:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if not self._stopped:
+            self.stop()
+        os.close(self._pipe)
+        os.close(self.writer)
+
+    def stop(self) -> None:
+        """Leaves the pipe open, and full. Safe to call twice."""
+        if self._stopped:
+            return
+        self._stopped = True
+        os.write(self.writer, b"\n")  # wakes the thread
+        self._thread.join()
+        filler = os.open(f"/proc/self/fd/{self.writer}", os.O_WRONLY | os.O_NONBLOCK)
+        for size in (4096, 1):
+            with suppress(BlockingIOError):
+                while True:
+                    os.write(filler, bytes(size))
+        os.close(filler)
+
+    def _read(self) -> None:
+        with self.path.open("wb", buffering=0) as file:
+            while not self._stopped:
+                file.write(os.read(self._pipe, 65_536))
 
 
 def newest_step(run_dir: Path) -> int:

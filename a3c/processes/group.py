@@ -65,7 +65,7 @@ class Event(NamedTuple):
 class ProcessGroup:
     """All children of a run, supervised.
 
-    As a context it leaves no child behind. Call `poll` a few times a second, from the main thread.
+    Call `poll` a few times a second, from the main thread, and `kill_all` at last.
 
     Args:
         specs: the children.
@@ -73,7 +73,6 @@ class ProcessGroup:
         log: takes (level, text) for the user.
         log_dir: where each child's output goes, to NAME.log.
         limits: how patient to be.
-        env: additional environment variables of the children.
     """
 
     def __init__(
@@ -83,23 +82,15 @@ class ProcessGroup:
         log: Log,
         log_dir: Path,
         limits: Limits | None = None,
-        env: Mapping[str, str] | None = None,
     ) -> None:
         self._specs = {spec.name: spec for spec in specs}
         self._heartbeats = heartbeats
         self._log = log
         self._log_dir = log_dir
-        self._env = dict(env or {})
         roles = {spec.name: spec.role for spec in specs}
         self._supervisor = Supervisor(roles, limits or Limits(), random.Random())
         self._processes: dict[str, ChildProcess] = {}
         self._guardian = Guardian()
-
-    def __enter__(self) -> ProcessGroup:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.kill_all()
 
     def start(self) -> None:
         """Starts every child. Raises RuntimeError outside the main thread: a child dies with its thread."""
@@ -107,10 +98,8 @@ class ProcessGroup:
             raise RuntimeError("children must be started from the main thread")
         with child_environment({}), held_back(*QUIET_SIGNALS):
             resource_tracker.ensure_running()  # of multiprocessing; it must survive a lost terminal
-        try:
-            self._guardian.start()
-        except OSError as error:
-            self._log("warning", f"what environments start may outlive a killed run: {error}")
+        if trouble := self._guardian.start():
+            self._log("warning", trouble)
         self._carry_out(self._supervisor.start(time.monotonic()))
 
     def poll(self) -> list[Event]:
@@ -262,7 +251,7 @@ class ProcessGroup:
 
     def _spawn(self, action: Spawn) -> None:
         spec, name = self._specs[action.name], action.name
-        args, env = spec.make_args(action.incarnation), {**self._env, **self._guardian.mark(name)}
+        args, env = spec.make_args(action.incarnation), self._guardian.mark(name)
         try:
             child = spawn_child(name, spec.target, args, self._log_dir / f"{name}.log", env)
         except (OSError, MemoryError, RuntimeError) as error:

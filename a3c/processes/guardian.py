@@ -33,15 +33,19 @@ class Guardian:
         self._token = secrets.token_hex(8)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Has a process wait for the end of this one. Raises OSError."""
+    def start(self) -> str:
+        """Has a process wait for the end of this one. Returns what that it cannot be started means, if so."""
         environ = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", __file__, self._token], env=environ, start_new_session=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", __file__, self._token], env=environ, start_new_session=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+        except OSError as error:
+            return f"what environments start may outlive this run: {error.strerror}"
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_START_S)
+        return ""
 
     def mark(self, name: str) -> Mapping[str, str]:
         """What the environment of the child `name` must hold."""

@@ -96,6 +96,11 @@ class Child:
     def title(self) -> str:
         return f"{self.name} (pid {self.pid})" if self.pid else self.name
 
+    def forgive(self) -> None:
+        """A fresh budget of failures."""
+        self.failures.clear()
+        self.failed_starts = 0
+
     def count_failure(self, clock: float, window_s: float) -> int:
         """Notes a failure; returns how many lie within the window or, if more, are failed starts in a row."""
         self.failed_starts += self.state is ChildState.STARTING
@@ -104,12 +109,13 @@ class Child:
             self.failures.popleft()
         return max(len(self.failures), self.failed_starts)
 
-    def notice(self, heartbeat: float, waited_s: float, clock: float) -> None:
-        """Takes note of a sign of life, and of the time for which it is not to blame."""
+    def notice(self, heartbeat: float, waited_s: float, clock: float, limits: Limits) -> None:
+        """Takes note of a sign of life, and of the time for which it is not to blame. That is no more than
+        has passed, but for a slack: a busy supervisor reads the one number later than the other."""
         if heartbeat != self.heartbeat:
             self.heartbeat, self.alive_at, self.warned = heartbeat, clock, False
         if waited_s != self.waited_s:
-            excused_s = min(waited_s - self.waited_s, clock - self.waited_at)
+            excused_s = min(waited_s - self.waited_s, clock - self.waited_at + limits.max_tick_s)
             self.alive_at = min(self.alive_at + excused_s, clock)
             self.waited_s, self.waited_at = waited_s, clock
 
@@ -174,8 +180,7 @@ class Supervisor:
         child = self.children[name]
         if child.leaving or child in self._late:
             return []
-        child.failures.clear()
-        child.failed_starts = 0
+        child.forgive()
         if child.pid is None:
             return [self._spawn(child)]
         child.replacing = True
@@ -241,7 +246,7 @@ class Supervisor:
                 actions.append(self._spawn(child))
             elif child.pid is not None:
                 heartbeat, phase = heartbeats.get(child.name, (0.0, ""))
-                child.notice(heartbeat, waited_s.get(child.name, 0.0), self._clock)
+                child.notice(heartbeat, waited_s.get(child.name, 0.0), self._clock, self._limits)
                 actions += self._watch(child, phase)
                 actions += self._next_steps(child)
         if self._workers and not self._stopping:

@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any, Protocol
 
 from a3c.processes.group import ChildStatus, Event
@@ -81,8 +80,8 @@ class InlineTeam:
         self._guardian = Guardian()
 
     def start(self) -> None:
-        with suppress(OSError):  # then what environments start may outlive a killed run
-            self._guardian.start()
+        if trouble := self._guardian.start():
+            _log.warning(trouble)
         os.environ.update(self._guardian.mark("worker-0"))
         self._worker = self._new_worker()
         if self._session.agent_state:
@@ -114,15 +113,14 @@ class InlineTeam:
         return not self._evaluator.finished
 
     def turn(self) -> list[Event]:
-        if self._evaluator.playing:
-            began = time.monotonic()
-            self._evaluator.tick()
+        playing = self._evaluator.playing
+        if self._training and not playing:
+            self._worker.step()
+            self._check_numbers()
+        began = time.monotonic()
+        self._evaluator.tick()
+        if playing or self._evaluator.playing:
             self._played_s += time.monotonic() - began
-        else:
-            if self._training:
-                self._worker.step()
-                self._check_numbers()
-            self._evaluator.tick()
         return self._link.pop_events()
 
     def _check_numbers(self) -> None:

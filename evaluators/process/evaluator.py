@@ -22,13 +22,13 @@ from a3c.stores.scoreboard import STOP_ALL, STOP_AND_SCORE
 from a3c.stores.shared import Snapshot
 from a3c.training.session import Session
 from evaluators.games.episodes import Games
-from evaluators.games.exact import ExactScore
-from evaluators.games.tables import find_judge, is_blank
+from evaluators.games.tables import find_judge
 from evaluators.process import contest
 from evaluators.process.keeper import Alarm, Keeper, Listener
 from evaluators.process.logs import RunLogs
 from evaluators.process.match import EVALUATION, FINAL, RECHECK, Match
-from evaluators.process.meter import Meter, evaluation_points, games_row, training_points
+from evaluators.process.meter import Meter, training_points
+from evaluators.process.results import Results
 
 if TYPE_CHECKING:
     from a3c.processes.child import Link
@@ -38,9 +38,6 @@ IDLE_S = 0.05
 
 SHARE = 0.1
 """Of a core, for an evaluator whose workers have filled all of them; it takes what they leave besides."""
-
-ONE_ACTION = 0.99
-"""Share of one action beyond which a policy is said to be blind."""
 
 
 class Evaluator:
@@ -71,10 +68,9 @@ class Evaluator:
         if first:  # workers may have begun before
             self._meter.include_start(session.elapsed_s() - session.elapsed_before_s)
         self._keeper = Keeper(session.saver(), self._store, listener, clock)
-        self._judge = find_judge(session.config)
+        self._results = Results(self._logs, listener, find_judge(session.config))
         self._match: Match | None = None
         self._final_begun = False
-        self._warned: set[str] = set()
         self._eval_alarm = Alarm(self._eval.eval_every, now)
         self._log_alarm = Alarm(self._eval.log_every, now)
         self._beat("starting")
@@ -161,7 +157,7 @@ class Evaluator:
         self, snapshot: Snapshot, progress: Progress, purpose: str, first: Games | None = None
     ) -> None:
         try:
-            self._match = Match(self._session, snapshot, progress, purpose, self._warn_once, first)
+            self._match = Match(self._session, snapshot, progress, purpose, self._results.warn_once, first)
         except Exception as error:
             self._give_up(error)
 
@@ -192,8 +188,8 @@ class Evaluator:
 
     def _conclude(self, match: Match, games: Games) -> None:
         """Logs a finished evaluation; a candidate for the best plays again, or becomes it."""
-        exact = self._examine(match)
-        self._log_games(match, games, exact)
+        exact = self._results.examine(match)
+        self._results.tell(match, games, exact)
         step, best = match.progress.counters.env_steps, self._keeper.best
         if exact is not None:
             self._save_best(match, contest.exact_record(games, exact, step, best))
@@ -207,37 +203,6 @@ class Evaluator:
             self._keeper.save_best(match.snapshot, match.progress, record)
             if match.clip:
                 self._logs.show_game(match.clip, match.progress.counters.env_steps)
-
-    def _examine(self, match: Match) -> ExactScore | None:
-        """The exact value of a table, where there is one."""
-        if self._judge is None:
-            return None
-        table = match.snapshot["model"]["q"].numpy()
-        if is_blank(table):
-            self._warn_once("all cells of the table are equal: nothing was learned yet, so it acts by chance")
-        return self._judge(table)
-
-    def _log_games(self, match: Match, games: Games, exact: ExactScore | None) -> None:
-        numbers, p = games_row(games), match.progress
-        if exact is not None:
-            numbers |= exact._asdict()
-        # A re-check has its own tag: it is of the same step as the evaluation before it.
-        recheck = match.purpose == RECHECK
-        shown = {"eval/recheck_mean": numbers["mean"]} if recheck else evaluation_points(numbers)
-        row = {"final": match.purpose == FINAL, **numbers, "scores": games.scores, "seeds": list(games.seeds)}
-        kind = RECHECK if recheck else EVALUATION
-        self._logs.write(kind, p.counters, p.elapsed_s, row, shown)
-        self._listener.event(kind, {**row, "env_steps": p.counters.env_steps, "wall_s": p.elapsed_s})
-        if games.action_share > ONE_ACTION:
-            self._warn_once("the policy takes one action in more than 99 % of its steps")
-        if not any(games.scores):
-            self._warn_once("every game of an evaluation scored 0")
-
-    def _warn_once(self, words: str) -> None:
-        """A warning given once."""
-        if words not in self._warned:
-            self._warned.add(words)
-            self._listener.warning(words)
 
     def _save(self) -> None:
         self._beat("push")

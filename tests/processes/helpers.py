@@ -231,7 +231,7 @@ def main(folder: Path, manner: str) -> int:
             folder,
             Limits(stall_s=3.0, max_tick_s=0.5),
         )
-        with group:
+        try:
             group.start()
             announced = False
             while not signals.requested:
@@ -245,6 +245,8 @@ def main(folder: Path, manner: str) -> int:
             group.stop(WORKER, 60.0)
             group.stop(EVALUATOR, 60.0)
             print("ended", flush=True)
+        finally:
+            group.kill_all()
         return 0
 
 

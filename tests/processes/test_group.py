@@ -51,7 +51,7 @@ class Run:
         self.rows = {spec.name: row for row, spec in enumerate(specs)}
         self.incarnations: list[tuple[int, int]] = []
         self.folder = folder
-        self.group = ProcessGroup(specs, self._heartbeats, self._log, folder, limits, {"A3C_RUN_ID": "test"})
+        self.group = ProcessGroup(specs, self._heartbeats, self._log, folder, limits)
 
     def _args(self, row: int, incarnation: int) -> tuple[helpers.Board, int]:
         self.incarnations.append((row, incarnation))
@@ -362,7 +362,6 @@ def test_a_child_gets_one_thread_no_secrets_and_its_own_log(run_of, monkeypatch)
     assert "SIGTERM" not in facts["ignored"]
     assert facts["blocked"] == []
     assert facts["stdin"] == os.devnull
-    assert facts["env"]["A3C_RUN_ID"] == "test"
     assert facts["env"]["OMP_NUM_THREADS"] == facts["env"]["MKL_NUM_THREADS"] == "1"
     assert "canary" not in facts["env"].values()
     assert "printed by the child" in run.log_of("worker-0")

@@ -432,8 +432,20 @@ def test_f63_a_pause_of_the_supervisor_gives_no_credit():
     world.starved, world.share = {"worker-0"}, 1.0
     world.tick(86_400)
     world.silent, world.starved = {"worker-0"}, set()
-    world.run(65)
+    world.run(60 + 2 * Limits.max_tick_s)
     assert len(world.take(Dump)) == 1
+
+
+def test_f63_a_count_that_is_read_late_is_not_lost():
+    """The clock is looked at before a child's waiting is, and the supervisor waits for a CPU in between."""
+    world = World()
+    world.starved, world.silent, world.share = {"worker-0"}, {"worker-0"}, 0.95
+    for number in range(400):
+        late = 0.5 * (number % 2)
+        world.waited["worker-0"] += late
+        world.tick(1.0)
+        world.waited["worker-0"] -= late
+    assert world.take(Dump) == []
 
 
 def test_f63_the_count_of_waiting_begins_anew_with_a_process():

@@ -18,13 +18,17 @@ ALWAYS = 1e-9
 
 @pytest.fixture
 def team_of(tmp_path):
+    teams = []
+
     def make(**settings):
         session = make_session(tmp_path, **SMALL | settings)
-        team = InlineTeam(session, Evaluator)
-        team.start()
-        return session, team
+        teams.append(InlineTeam(session, Evaluator))
+        teams[-1].start()
+        return session, teams[-1]
 
-    return make
+    yield make
+    for team in teams:
+        team.close()
 
 
 def test_a_rollout_is_made_between_any_two_evaluations(team_of):

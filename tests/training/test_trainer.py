@@ -69,6 +69,7 @@ def bench_of(tmp_path):
 
     yield make
     for bench in made:
+        bench.team.close()
         bench.folder.close()
 
 
