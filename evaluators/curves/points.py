@@ -16,7 +16,7 @@ from a3c.errors import UsageError
 from a3c.settings.config import Config
 from a3c.storage.atomic import storage_errors
 from a3c.storage.records import read_lines, write_csv
-from a3c.storage.run_directory import CONFIG, METRICS, load_config
+from a3c.storage.run_directory import METRICS, load_config
 
 TRAIN, EVALUATION = "train", "evaluation"
 AXES = ("steps", "frames", "episodes", "time")
@@ -69,8 +69,6 @@ class Curves:
 def read_curves(path: Path) -> Curves:
     """The points of a run, without those that a crash lost. Raises UsageError, CheckpointError or
     StorageError."""
-    if not (path / CONFIG).is_file():
-        raise UsageError(f"{path} is no run: it has no {CONFIG}")
     if not (path / METRICS).is_file():
         raise UsageError(f"{path} has no points yet: no {METRICS}")
     config = load_config(path)

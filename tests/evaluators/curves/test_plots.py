@@ -185,7 +185,7 @@ def test_seeds_become_a_band_and_algorithms_are_compared(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["nowhere"], "nowhere is no run: it has no config.json"),
+        (["nowhere"], "nowhere: there is no such folder"),
         (["empty"], "nothing was played to its end"),
         (["empty", "--out", "x.jpg"], "the name must end in"),
         (["empty", "--csv", "no/x"], "a folder that exists"),
@@ -199,6 +199,13 @@ def test_mistakes_take_one_line(flags, words, tmp_path, monkeypatch, capsys):
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
+
+
+def test_a_run_is_found_without_its_folder_of_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path / "checkpoints" / "run", learning(1))
+    assert main(["plot", "run"]) == 0
+    assert "curve.png: checkpoints/run" in capsys.readouterr().out
 
 
 def test_names_are_drawn_as_they_are_written(tmp_path, capsys):
