@@ -109,7 +109,9 @@ def _newest_of_kind(root: Path, given: Mapping[str, Any]) -> FoundRun:
     env, algo = wanted.env.env, wanted.learn.algo
     path = newest_run(root, env, algo, saved=True) or newest_run(root, env, algo)
     if path is None:
-        raise UsageError(f"nothing to load: no run of {env} with {algo} in {root}; start one without --load")
+        there = newest_run(root, env) or newest_run(root)
+        hint = f"--load {there} continues another one" if there else "start one without --load"
+        raise UsageError(f"nothing to load: no run of {env} with {algo} in {root}; {hint}")
     return FoundRun(path)
 
 

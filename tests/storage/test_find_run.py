@@ -83,6 +83,12 @@ class TestContinuing:
                 choose_config(tmp_path / "checkpoints", given)
         assert os.listdir(tmp_path) == ["stray"]
 
+    def test_the_run_that_is_there_is_named(self, tmp_path: Path) -> None:
+        path = make_run(tmp_path, (1,), env="Acrobot-v1")
+        for given in ({"env": "Acrobot-v1", "algo": "ppo"}, {"env": "CartPole-v1"}):
+            with pytest.raises(UsageError, match=f"nothing to load: .*; --load {path} continues another one"):
+                find_run(tmp_path, {"load": "newest", **given})
+
     def test_flags_are_laid_over_the_saved_settings(self, tmp_path: Path) -> None:
         make_run(tmp_path, (1,), lr=0.5, gamma=0.9, max_steps=100, init_from="weights.pt")
         config = choose_config(
