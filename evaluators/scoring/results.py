@@ -66,7 +66,7 @@ def table(results: Results) -> str:
         lines.append(("random", f"{mean} on average, std {std}: the random agent in the same games"))
     text = [f"  {name:<8} {value}" for name, value in lines]
     if any(results["truncated"]):
-        text.append(f"  * {sum(results['truncated'])} cut by a limit before its end: at least this score")
+        text.append(f"  * {sum(results['truncated'])} of {results['n']} ended by a limit of time")
     return "\n".join(text)
 
 

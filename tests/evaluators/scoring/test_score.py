@@ -175,7 +175,7 @@ def test_the_same_seeds_give_the_same_scores_on_the_emulator(here, breakout, cap
 def test_games_cut_by_a_limit_are_marked(here, breakout, capsys):
     assert evaluate("--run-dir", breakout, "--num-episodes", 2) == 0
     out = capsys.readouterr().out
-    assert "2 cut by a limit before its end: at least this score" in out
+    assert "2 of 2 ended by a limit of time" in out
     assert re.search(r"scores +\d\* \d\*\n", out)
 
 
