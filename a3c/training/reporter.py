@@ -58,14 +58,15 @@ class Reporter:
         """The first lines: what runs where, and how to stop it."""
         s = self._session
         devices = ", ".join(sorted({s.device(i) for i in range(max(s.workers, 1))}))
-        workers = f"{s.workers} workers" if s.workers else "one process"
+        workers = f"{s.workers} worker{'s' * (s.workers > 1)}" if s.workers else "one process"
         how = f"resumes at {s.board.total('env_steps')} steps" if s.resumes else "new run"
         learn = s.config.learn
         how_shaped = f" with {learn.model}" if learn.model else ""  # a table has no network
         for line in (
             f"run directory {s.run_dir} ({how})",
             s.env.describe(),
-            f"{learn.algo}{how_shaped}, {workers} x {learn.envs_per_worker} environments on {devices}",
+            f"{learn.algo}{how_shaped}, preset {s.config.run.preset or 'none'}, "
+            f"{workers} x {learn.envs_per_worker} environments on {devices}",
             f"curves: tensorboard --logdir {s.run_dir.parent}; status: a3c status {s.run_dir}",
         ):
             self._view.message(line)
@@ -99,9 +100,11 @@ class Reporter:
         self._sample(time.monotonic())
         status = self._publish(state)
         score = "no score yet" if status["best_score"] is None else f"best score {status['best_score']:g}"
+        checkpoint = f"checkpoint {status['checkpoint']}" if status["checkpoint"] else "no new checkpoint"
+        more = f" --max-steps N, more than {status['steps']}" if self._session.spent() else ""
         self._view.message(
-            f"{state}: {reason}; {status['steps']} steps, {score}, checkpoint {status['checkpoint']}; "
-            f"continue with --load {self._run.path}"
+            f"{state}: {reason}; {status['steps']} steps, {score}, {checkpoint}; "
+            f"continue with --load {self._run.path}{more}"
         )
 
     def _publish(self, state: str) -> dict[str, Any]:

@@ -247,7 +247,7 @@ class Run:
         steps, saved = session.board.total("env_steps"), entries(session.run_dir)
         if steps == 0 or (saved and saved[-1].step == steps):
             return
-        _log.warning("the evaluator left no checkpoint of step %d; writing it here", steps)
+        _log.info("the evaluator wrote no checkpoint of step %d; the main process writes it", steps)
         progress = Progress(session.board.counters(), session.elapsed_s(), saver.best())
         path = saver.save(session.memory.snapshot(), progress)
         self._take([Event("main", "checkpoint", {"name": path.name})])

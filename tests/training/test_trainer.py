@@ -1,6 +1,7 @@
 """Why a run ends, and that it ends in order."""
 
 import io
+import logging
 import signal
 import time
 
@@ -160,12 +161,23 @@ def test_a_stopped_run_gets_a_last_checkpoint_and_no_score(bench_of):
 
 
 def test_the_last_checkpoint_is_written_here_when_the_evaluator_left_none(bench_of, caplog):
+    caplog.set_level(logging.INFO)
     bench = bench_of(Idler, max_steps=20)
     bench.run.until_end()
     assert bench.saved() == [bench.steps]
-    assert f"the evaluator left no checkpoint of step {bench.steps}" in caplog.text
+    assert f"the evaluator wrote no checkpoint of step {bench.steps}" in caplog.text
     bench.reporter.finish("finished", "done")
-    assert f"checkpoint ckpt-{bench.steps:09d}" in bench.output.getvalue()
+    last = bench.output.getvalue().splitlines()[-1]
+    assert f"checkpoint ckpt-{bench.steps:09d}" in last
+    assert last.endswith(f"--load {bench.folder.path} --max-steps N, more than {bench.steps}")
+
+
+def test_a_run_that_was_stopped_before_its_first_step(bench_of):
+    bench = bench_of()
+    bench.reporter.finish("stopped", "stopped by SIGINT")
+    lines = bench.output.getvalue().splitlines()
+    assert lines[-1].endswith(f"no new checkpoint; continue with --load {bench.folder.path}")
+    assert any(", preset none, one process x 2 environments" in line for line in lines)
 
 
 @pytest.mark.parametrize("works", [True, False])
