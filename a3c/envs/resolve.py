@@ -13,6 +13,7 @@ from a3c.envs.registry import RENAMED, find, is_atari
 from a3c.errors import UsageError
 from a3c.settings.algorithms import FACTS, WITH_NETWORK
 from a3c.settings.config import Config
+from a3c.settings.values import Typed
 
 ATARI_FLAGS = ("frame_skip", "frame_stack", "frame_size", "crop")
 
@@ -30,7 +31,8 @@ def resolve_env(config: Config) -> Config:
     """
     old, today = config.env.env, RENAMED.get(config.env.env)
     if today and old not in gymnasium.registry and today in gymnasium.registry:
-        _log.warning("%s is called %s now, with the same default dynamics; taking that", old, today)
+        if isinstance(old, Typed):  # not of a preset
+            _log.warning("%s is called %s now, with the same default dynamics; taking that", old, today)
         config = config.replace(env=today)
     registration = find(config.env)
     return _resolve_atari(config, registration) if is_atari(registration) else _resolve_other(config)
