@@ -80,6 +80,8 @@ def _choose(argv: Sequence[str]) -> list[str]:
     """The subcommand's name and its own arguments."""
     if argv and argv[0] in COMMANDS:
         return list(argv)
+    if not argv:
+        raise UsageError(f"a3c: name a command: {', '.join(COMMANDS)}; a3c --help says what each does")
     width = max(map(len, COMMANDS))
     parser = Parser("a3c", "A3C-style multiprocess actor-learner training.")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter

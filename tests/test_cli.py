@@ -73,7 +73,7 @@ class TestCommands:
 
     def test_unknown_and_missing(self, capsys: Capture) -> None:
         assert refused(capsys, "rnu") == "a3c rnu: no such command; did you mean run?"
-        assert "COMMAND" in refused(capsys)
+        assert refused(capsys).startswith("a3c: name a command: run, eval, ")
 
     @pytest.mark.parametrize("words", [(str(ROOT / "run.py"),), ("-m", "a3c", "run"), ("-m", "a3c")])
     def test_help_is_instant(self, words: tuple[str, ...]) -> None:

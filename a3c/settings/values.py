@@ -184,7 +184,9 @@ def check(value: Any, choices: Sequence[str], low: float | None, high: float | N
 
 def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
     """ "; did you mean NAME?", or nothing when no known name is near."""
-    near = difflib.get_close_matches(word[:_LONGEST_SHOWN], list(known), 1)
+    names = list(known)
+    near = difflib.get_close_matches(word[:_LONGEST_SHOWN], names, 1)
+    near = near or [name for name in names if len(name) > 2 and word.startswith(name)]  # environment for env
     return f"; did you mean {prefix}{near[0]}?" if near else ""
 
 

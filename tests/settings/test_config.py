@@ -158,6 +158,7 @@ class TestMistakes:
 
     def test_an_unknown_flag_names_the_nearest(self) -> None:
         assert mistakes_of("--wrokers", "8") == "--wrokers: no such flag; did you mean --workers?"
+        assert mistakes_of("--enviroment", "x") == "--enviroment: no such flag; did you mean --env?"
 
     def test_all_unknown_flags_are_named(self) -> None:
         assert mistakes_of("--wrokers=8", "--colour") == (
