@@ -153,9 +153,9 @@ class ExploreConfig:
     )
     epsilon_spread: float = setting(
         1.0,
-        "how much less some environments explore than others: the chance epsilon of a random action is "
-        "epsilon in the first environment, epsilon to the power of 1 + this in the last, and in between "
-        "for the others; 0: the same in all",
+        "how much less some environments explore than others: of n environments number i, from 0, takes "
+        "a random action with the chance e ** (1 + this * i / (n - 1)), e being that of the schedule; "
+        "0: the same in all",
         low=0,
         high=20,
         algos=("dqn",),
@@ -338,7 +338,8 @@ class RunConfig:
     )
     max_rss: int = setting(
         0,
-        "stop, with a checkpoint, when all processes together use more memory than this; 0: no limit",
+        "stop, with a checkpoint, when all processes together use more bytes of memory (like 8g) than this; "
+        "0: no limit",
         low=0,
         kind="count",
         unit="bytes",

@@ -59,7 +59,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     add("--run", metavar="RUN", default="", help="the agent's run or checkpoint [default: the newest run]")
     add("--random", action="store_true", help="rank by the random agent instead")
-    add("--seed", metavar="N", type=whole_number(0, 2**31 - 1), default=1, help="of all chance [default 1]")
+    add(
+        "--seed", metavar="N", type=whole_number(0, 2**31 - 1), default=1,
+        help="seed of the random levels and of the plays [default 1]",
+    )  # fmt: skip
     add("--board", metavar="ROWS", help="this board instead of random ones, like SFFF/FHFH/FFFH/HFFG")
     add(
         "--p-mistake", metavar="X", type=flag_value(parse_number),

@@ -16,7 +16,7 @@ from a3c.settings.algorithms import TABULAR
 from a3c.settings.values import shown
 from a3c.storage.atomic import storage_errors
 from a3c.storage.records import write_json
-from a3c.trained.find import Rebuilt, Trained, find_trained, rebuild
+from a3c.trained.find import PACKAGE, Rebuilt, Trained, find_trained, rebuild
 from evaluators.games.episodes import Games, finish, play_seeds
 from evaluators.games.exact import published_seeds
 from evaluators.games.progress import with_progress
@@ -77,7 +77,7 @@ def _introduction(trained: Trained, agent: Rebuilt, device: str) -> str:
     learn = agent.config.learn
     lines = [
         f"{trained.path}: {learn.algo}{f' with {learn.model}' * bool(learn.model)}, "
-        f"the {trained.role} checkpoint, "
+        f"{'a package' if trained.role == PACKAGE else f'the {trained.role} checkpoint'}, "
         f"{trained.env_steps} steps of training",
         f"{agent.env.describe()}; on {device}",
     ]

@@ -37,7 +37,7 @@ def package(argv: Sequence[str]) -> int:
     results = build_package(trained, out, options.num_episodes, options.seed, options.greedy, options.env)
     mean, std = results["mean_reward"], results["std_reward"]
     print(f"{out}: mean {mean:.2f} +/- {std:.2f} over {results['n_eval_episodes']} games")
-    print(f"the mean less the std, by which some leaderboards rank, is {mean - std:.2f}")
+    print(f"mean minus standard deviation, by which some leaderboards rank: {mean - std:.2f}")
     print(f"share it: a3c push USER/NAME {out}")
     return EXIT_OK
 
@@ -50,7 +50,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("run", metavar="RUN", nargs="?", default="", help="a run or a checkpoint [default: the newest run]")
     add("--out", metavar="DIR", type=Path, help="the new folder [default: package- and the run's name]")
-    add("--env", metavar="ID", type=Typed, default="", help="its environment, where that is in a module")
+    add("--env", metavar="ID", type=Typed, default="", help="the agent's environment, if it is module:Id")
     add(
         "--num-episodes", metavar="N", type=whole_number(LEAST_GAMES, MOST_GAMES), default=LEAST_GAMES,
         help=f"games behind the results [default {LEAST_GAMES}, the least]",

@@ -60,10 +60,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--window", action="store_true", help="in a window instead of the terminal")
     add(
         "--fps", metavar="X", type=flag_value(_rate),
-        help="steps per second [default: the game's own; 4 for boards, where only agents have a pace]",
+        help="steps per second [default: the game's own; on a board 4, and without limit for a person]",
     )  # fmt: skip
     add("--games", metavar="N", type=whole_number(1, 10_000), help="stop after this many games")
-    add("--seed", metavar="N", type=whole_number(0, 2**31 - 1), help="the same games again [default: chance]")
+    add(
+        "--seed", metavar="N", type=whole_number(0, 2**31 - 1),
+        help="seed of the first game, to play the same games again [default: random]",
+    )  # fmt: skip
     options = parser.parse(argv)
     if options.watch is not None and options.env_kwargs:
         raise UsageError("--env-kwargs goes with playing yourself; an agent plays as it was trained")
