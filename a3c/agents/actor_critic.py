@@ -205,7 +205,7 @@ class ActorCriticAgent:
     def surrogate_gradients(
         self, logits: torch.Tensor, values: torch.Tensor, samples: Samples
     ) -> tuple[Gradients, dict[str, float]]:
-        """Gradient of PPO's loss on samples that others may have been learned from since, and metrics.
+        """Gradient of PPO's clipped loss, for samples that were collected with older weights, and metrics.
 
         Args:
             logits: [N, A], of the weights as they are now.

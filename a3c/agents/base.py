@@ -83,8 +83,8 @@ def check_nothing(config: Config, spec: EnvSpec) -> None:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """An algorithm, as those know it who do not care how it works. What flags need to know of it besides is
-    in `a3c.settings.algorithms`, under the same name."""
+    """What the rest of the program knows of an algorithm. What the flags know of it is in
+    `a3c.settings.algorithms`, under the same name."""
 
     name: str
     metric_names: tuple[str, ...]

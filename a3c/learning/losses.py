@@ -24,7 +24,7 @@ class LossWeights(NamedTuple):
 
     value: float
     entropy: float
-    entropy_end: int = 0  # step at which the entropy's has fallen to 0 in a straight line; 0: it stays
+    entropy_end: int = 0  # a step: there the entropy's has fallen linearly to 0; 0: it is constant
 
 
 def actor_critic_loss(
@@ -68,7 +68,7 @@ def ppo_loss(
         r_t = pi(a_t|s_t) / pi_old(a_t|s_t)
         L   = -mean(min(r_t A_t, clip(r_t, 1 - c, 1 + c) A_t)) + w_v mean((target_t - V)^2) / 2 - w_e mean(H)
 
-    All tensors are [N]; those that are not of the network's new answer are constants to the gradient.
+    All tensors are [N]. The gradient flows through log_probs, values and entropies; the others are constants.
     """
     log_ratio = log_probs - old_log_probs
     ratio = log_ratio.exp()

@@ -78,7 +78,7 @@ class Team(Protocol):
         ...
 
     def turn(self) -> list[Event]:
-        """A moment of it; returns what the evaluator told.
+        """Supervises or, in one process, trains for a moment; returns what the evaluator reported.
 
         Raises:
             QuorumLost: too few workers are left.

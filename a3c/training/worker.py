@@ -72,8 +72,9 @@ class Worker:
         )
 
     def step(self) -> None:
-        """One rollout and what is learned from it. Weights change between rollouts and lessons only. Told
-        to stop, it leaves at once: some algorithms have seconds of steps and lessons before them."""
+        """One rollout and what is learned from it. The worker's weights change between rollouts and lessons
+        only. At a stop it ends after the environment step or the lesson it is at: with some algorithms a
+        rollout and its lessons take seconds."""
         agent, board, timings = self.agent, self._board, self._timings
         self._link.context(step=board.get(self._row, "env_steps"))
         version = self._pull()

@@ -11,7 +11,7 @@ from evaluators.process.match import EVALUATION, FINAL, RECHECK, Match
 from evaluators.process.meter import evaluation_points, games_row
 
 ONE_ACTION = 0.99
-"""Share of one action beyond which a policy is said to be blind."""
+"""Share of one action beyond which a policy is said to ignore what it observes."""
 
 
 class Results:
