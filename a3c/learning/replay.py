@@ -139,8 +139,8 @@ class Replay:
         return np.asarray((slots + steps * self.spec.streams) % len(self._firsts))
 
     def _complete_ages(self) -> tuple[int, int]:
-        """The rows that can be drawn, from the first up to the second number, counted from the oldest: with all
-        of their frame stack and n steps in the memory."""
+        """The rows that can be drawn, first and end, counted from the oldest: those with all of their frame
+        stack and n steps in the memory."""
         overwritten = self._filled == self.spec.rows
         return max(0, self.spec.stack - 1) if overwritten else 0, self._filled - self.spec.n_steps
 
