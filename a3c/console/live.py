@@ -140,7 +140,7 @@ def plain_line(status: Status) -> str:
         f"{when} {status.get('state') or 'unknown'}".strip(),
         _steps(status),
         f"{_rate(status.get('steps_per_second'))} steps/s",
-        f"score {_score(_evaluator(status).get('last_score'))} best {_score(status.get('best_score'))}",
+        f"score {_score(_evaluator(status).get('last_score'))} best {_best(status)}",
         f"return {_score(status.get('last_return'))}",
         f"workers {running}/{len(workers)}",
         f"elapsed {duration(status.get('elapsed_s'))}",
@@ -202,7 +202,7 @@ def _facts(status: Status) -> Table:
         "progress": f"{count(status.get('steps'))} steps{goal}, {count(status.get('frames'))} frames, "
         f"{count(status.get('episodes'))} episodes in {duration(status.get('elapsed_s'))}",
         "score": f"{_score(evaluator.get('last_score'))} {_at(evaluator.get('last_score_steps'))}, "
-        f"best {_score(status.get('best_score'))} {_at(status.get('best_score_steps'))}",
+        f"best {_best(status)} {_at(status.get('best_score_steps'))}",
         "training": f"mean return {_score(status.get('last_return'))}",
         "speed": f"{_rate(status.get('steps_per_second'))} steps/s, "
         f"{_rate(status.get('frames_per_second'))} frames/s",
@@ -284,6 +284,15 @@ def _rate(number: float | None) -> str:
 
 def _score(number: float | None) -> str:
     return "-" if number is None else f"{number:,.1f}"
+
+
+def _best(status: Status) -> str:
+    """An exact value (of a table) may be below the score of some games; any other best score has to be
+    confirmed by a second evaluation."""
+    if status.get("best_score") is None and _evaluator(status).get("last_score") is not None:
+        return "not confirmed yet"
+    exact = " (exact value)" if status.get("best_is_exact") is True else ""
+    return _score(status.get("best_score")) + exact
 
 
 def _at(steps: float | None) -> str:

@@ -155,6 +155,7 @@ class Reporter:
             "evaluator": self._evaluator(),
             "best_score": (self._best or {}).get("mean"),
             "best_score_steps": (self._best or {}).get("env_steps"),
+            "best_is_exact": "exact_value" in (self._best or {}),
             "memory_bytes": self._memory.total(),
             "checkpoint": self._checkpoint,
             "tensorboard": f"tensorboard --logdir {s.run_dir.parent}",

@@ -48,6 +48,13 @@ class TestPlainLine:
             "return 10.1  workers 1/2  elapsed 23 m 20 s  eta 2 h 30 m"
         )
 
+    def test_says_what_the_best_score_is(self) -> None:
+        exact = {**STATUS, "best_score": 7.9, "best_is_exact": True}
+        unconfirmed = {**STATUS, "best_score": None, "best_score_steps": None}
+        for status, words in ((exact, "best 7.9 (exact value)"), (unconfirmed, "best not confirmed yet")):
+            assert words in plain_line(status)
+            assert words in drawn(status)
+
     def test_says_so_when_nothing_is_known(self) -> None:
         assert plain_line({"state": "starting"}) == (
             "starting  - steps  - steps/s  score - best -  return -  workers 0/0  elapsed -"
