@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from a3c.processes.supervisor import Limits
+from a3c.settings.config import usable_cores
 from a3c.settings.groups import RunConfig
 from a3c.storage.run_lock import lock_holder
 from a3c.training.process_team import limits
@@ -93,7 +94,7 @@ def test_f18_f46_a_service_that_is_frozen_asked_and_stopped(tmp_path, manager):
         assert [w["restarts"] for w in after] == [0, 1]
         assert after[0]["pid"] == status["workers"][0]["pid"]
         run.signal(signal.SIGUSR1)  # shows where the main process is, and harms nothing
-        wait_for(lambda: "train_processes" in run.output, 10, "the stack")
+        wait_for(lambda: "until_end" in run.output, 10, "the stack")
 
         assert "STOPPING=1" not in manager.listen()
         run.signal(signal.SIGTERM)
@@ -223,7 +224,7 @@ def test_f17_sigkill_at_fifty_moments(tmp_path):
 
 
 def test_f18_patience_follows_the_setting():
-    assert limits(RunConfig()) == Limits()
+    assert limits(RunConfig()) == Limits(early_workers=usable_cores() - 1)
     short = limits(RunConfig(stall_after=3.0, min_workers=2))
     assert (short.stall_s, short.min_workers) == (3.0, 2)
     assert short.max_tick_s < 3.0 / 2  # a pause of the main process alone reaches no limit
