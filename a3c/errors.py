@@ -13,6 +13,8 @@ A message says what is wrong, where, and what to do next, in one line that no te
 
 from typing import Any
 
+_LONGEST = 4000  # characters of a message: names in a file may have any length
+
 EXIT_OK = 0
 EXIT_USAGE = 2
 EXIT_IN_USE = 3
@@ -40,7 +42,8 @@ class A3CError(Exception):
     exit_code = 1
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(printable(message))
+        text = printable(message)
+        super().__init__(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
 
 
 class UsageError(A3CError):

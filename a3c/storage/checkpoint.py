@@ -198,7 +198,7 @@ def _differing_fields(saved: Any, wanted: Mapping[str, Any]) -> list[str]:
     saved = {name: value for name, value in saved.items() if name != "frame_rate"}  # older ones kept it
     names = [*wanted, *(name for name in saved if name not in wanted)]
     return [
-        f"{name} is {saved.get(name)!r}, not {wanted.get(name)!r}"
+        f"{name} is {saved.get(name)!r:.100}, not {wanted.get(name)!r:.100}"
         for name in names
         if saved.get(name) != wanted.get(name)
     ]

@@ -26,7 +26,7 @@ def check_state(state: Mapping[str, Any], where: object, packed: bool = False) -
         packed: whether it is of a package, which has fewer of them.
     """
     kinds = _OF_A_PACKAGE if packed else {**_OF_A_PACKAGE, **_OF_A_RUN}
-    wrong = [name for name, right in kinds.items() if not right(state.get(name))]
+    wrong = [name for name, right in kinds.items() if name not in state or not right(state[name])]
     if wrong:
         words = ", ".join(wrong)
         raise CheckpointError(f"{where} is damaged: its state has nothing that can be used as {words}")

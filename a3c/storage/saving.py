@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 
+from a3c.errors import CheckpointError, StorageError
 from a3c.settings.config import Config
 from a3c.storage.atomic import storage_errors
 from a3c.storage.checkpoint import Checkpoint
@@ -19,6 +21,8 @@ from a3c.storage.run_state import check_state
 from a3c.storage.shelf import Kind, best_checkpoint, prune, write_checkpoint
 from a3c.stores.shared import Snapshot
 from a3c.types import Counters, EnvSpec
+
+_log = logging.getLogger(__name__)
 
 Record = dict[str, Any]
 """The best evaluated score: mean, std, n, seeds and the env_steps of the weights, as plain data."""
@@ -87,11 +91,15 @@ class Saver:
 
     def best(self) -> Record | None:
         """The record of the best checkpoint on the disk, which alone counts: a record without its weights
-        is worth nothing. None when there is none yet. Raises CheckpointError when all are damaged."""
-        found = best_checkpoint(self.run_dir)
-        if found is None:
+        is worth nothing. None when there is none yet, or none that can be used, which is logged."""
+        try:
+            found = best_checkpoint(self.run_dir)
+            if found is None:
+                return None
+            check_state(found[1].state, found[0])
+        except (CheckpointError, StorageError) as error:
+            _log.warning("%s; the best score is sought again", error)
             return None
-        check_state(found[1].state, found[0])
         record: Record | None = found[1].state["best"]
         return record
 

@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from a3c.errors import CheckpointError
 from a3c.processes.group import ChildStatus, Event
 from a3c.processes.guardian import Guardian
 from a3c.processes.supervisor import EVALUATOR, WORKER, ChildState
+from a3c.storage.tensor_files import one_line
 from a3c.training.divergence import Guard
 from a3c.training.session import Session
 from a3c.training.worker import Worker, WorkerSpec
@@ -84,14 +86,22 @@ class InlineTeam:
             _log.warning(trouble)
         os.environ.update(self._guardian.mark("worker-0"))
         self._worker = self._new_worker()
-        if self._session.agent_state:
-            self._worker.agent.set_state(self._session.agent_state)
+        self._restore_agent()
         self._evaluator = self._make_evaluator(
             self._session, self._link, lambda: self._worker.agent.get_state(), self._training_clock
         )
 
     def _training_clock(self) -> float:
         return time.monotonic() - self._played_s
+
+    def _restore_agent(self) -> None:
+        state = self._session.agent_state
+        try:
+            if state:
+                self._worker.agent.set_state(state)
+        except (LookupError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+            words = f"the checkpoint's state of the agent itself cannot be used: {one_line(error)}"
+            raise CheckpointError(f"{self._session.run_dir}: {words}") from error
 
     def _new_worker(self) -> Worker:
         return Worker(WorkerSpec(self._session, 0, self._incarnation), self._link)

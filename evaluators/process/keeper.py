@@ -72,7 +72,7 @@ class Keeper:
         self._alarm = Alarm(saver.config.eval.checkpoint_every, clock(), FIRST_S)
         self._saved: Progress | None = None
         self._unsaved_best: tuple[Snapshot, Progress] | None = None
-        self.best = self._read_best()
+        self.best = saver.best()
 
     def due(self) -> bool:
         """Whether it is time for a checkpoint; asking winds the clock up again."""
@@ -116,10 +116,3 @@ class Keeper:
     def _settle(self, succeeded: bool) -> bool:
         self._alarm.settle(succeeded, self._clock())
         return succeeded
-
-    def _read_best(self) -> Record | None:
-        try:
-            return self._saver.best()
-        except (CheckpointError, StorageError) as error:
-            self._listener.warning(f"{error}; the best score is sought again")
-            return None

@@ -382,7 +382,7 @@ def _corrupted(content: bytes, other: Path, rng: random.Random) -> bytes:
 def reseal(path: Path, change: Callable[[dict[str, Any]], None] = lambda manifest: None) -> None:
     """Makes the manifest fit the files again, as somebody with bad intentions would, after `change`."""
     manifest = json.loads((path / "MANIFEST.json").read_bytes())
-    del manifest["sha256"]
+    manifest.pop("sha256", None)  # older packages have none
     for name, entry in manifest["files"].items():
         content = (path / name).read_bytes() if (path / name).stat().st_size < 2**22 else b""
         entry.update(bytes=(path / name).stat().st_size, sha256=hashlib.sha256(content).hexdigest())

@@ -2,10 +2,13 @@
 
 import itertools
 import time
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 import torch
 
+from a3c.errors import CheckpointError
 from a3c.storage.saving import Progress
 from a3c.training.inline_team import InlineTeam
 from evaluators.process.evaluator import Evaluator
@@ -144,3 +147,11 @@ def test_f31_a_recurrent_state_does_not_outlive_a_roll_back(team_of):
     )
     team.turn()
     assert all(not tensor.any() for tensor in first[0])
+
+
+@pytest.mark.parametrize("value", [5, torch.zeros(3), None, "x"])
+def test_f83_a_state_of_the_agent_that_cannot_be_used_is_one_line(tmp_path, value):
+    session = replace(make_session(tmp_path, **SMALL), agent_state={"generator": value})
+    words = "the checkpoint's state of the agent itself cannot be used: "
+    with closing(InlineTeam(session, Evaluator)) as team, pytest.raises(CheckpointError, match=words):
+        team.start()

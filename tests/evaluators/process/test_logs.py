@@ -64,6 +64,25 @@ def test_a_resumed_run_forgets_the_rows_it_goes_through_again(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
+def test_f83_rows_that_cannot_be_read_are_left_out_and_counted(tmp_path):
+    path, warnings = tmp_path / "metrics.jsonl", []
+    rows = ['{"kind": "train", "env_steps": 5}', '{"kind": "train", "env_steps": 15}']
+    odd = [
+        '{"kind": "train", "env_steps": null}',
+        '{"kind": [], "env_steps": "5"}',
+        "{}",
+        "[",
+        "5",
+        "[" * 99_999,
+    ]
+    path.write_text("\n".join([rows[0], *odd, rows[1], '{"torn']))
+    logs = RunLogs(tmp_path, 10, warnings.append)
+    logs.write("train", Counters(env_steps=12), 1.0, {}, {"train/x": 1.0})
+    logs.close()
+    assert steps_of(path) == [5, 12]
+    assert warnings == ["metrics.jsonl: 7 rows cannot be read and are left out"]
+
+
 @pytest.mark.parametrize(
     "settings", [{"env": "CartPole-v1"}, {"env": "Breakout-v0", "model": "a3c-small"}, {"env": "Pong-v4"}]
 )
