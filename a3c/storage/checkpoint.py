@@ -30,6 +30,7 @@ from a3c.storage.manifest import (
     too_new,
     verified,
 )
+from a3c.storage.records import parse_json
 from a3c.storage.tensor_files import (
     MAX_BYTES,
     Tensors,
@@ -132,7 +133,7 @@ def _read(folder: int) -> Checkpoint:
     with _blaming(MANIFEST):
         listed = read_manifest(_LAYOUT, fetch)
     with _blaming(STATE):
-        state = json.loads(verified(STATE, fetch, listed, _LAYOUT))
+        state = parse_json(verified(STATE, fetch, listed, _LAYOUT))
         if not isinstance(state, dict) or state.get("schema") != SCHEMA:
             raise ValueError("not the state of a run")
     parts: dict[str, Tensors] = {}

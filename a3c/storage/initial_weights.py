@@ -8,7 +8,14 @@ from pathlib import Path
 from a3c.errors import CheckpointError
 from a3c.storage.checkpoint import read_checkpoint
 from a3c.storage.manifest import MANIFEST
-from a3c.storage.tensor_files import Tensors, decode_tensors, one_line, pickle_hint, read_safetensors
+from a3c.storage.tensor_files import (
+    Tensors,
+    decode_tensors,
+    non_finite,
+    one_line,
+    pickle_hint,
+    read_safetensors,
+)
 from a3c.storage.torch_files import read_state_dict
 from a3c.stores.parameters import Shapes, differences
 
@@ -50,6 +57,15 @@ def _without(prefix: str, weights: Tensors) -> Tensors:
     return named
 
 
+def _real_and_finite(weights: Tensors) -> Tensors:
+    """The same weights. Raises ValueError where some are no numbers that can be learned from."""
+    if odd := [name for name, tensor in weights.items() if tensor.is_complex()]:
+        raise ValueError(f"{odd[0][:50]!r} is not a tensor of real numbers")
+    if bad := non_finite(weights):
+        raise ValueError(f"{bad[0][:50]!r} holds numbers that are not finite")
+    return weights
+
+
 def _read(path: Path) -> Tensors:
     if os.path.isfile(path / MANIFEST):
         return read_checkpoint(path).model
@@ -57,7 +73,7 @@ def _read(path: Path) -> Tensors:
         raise CheckpointError(f"{path} is no checkpoint; name a run's ckpt-... or best-... folder, or a file")
     try:
         if path.suffix == ".safetensors":
-            return decode_tensors(read_safetensors(path.resolve()))
+            return _real_and_finite(decode_tensors(read_safetensors(path.resolve())))
         return read_state_dict(path.resolve())
     except OSError as error:
         raise CheckpointError(f"cannot read weights from {path}: {error.strerror or error}") from error

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from a3c.errors import CheckpointError
+from a3c.storage.records import parse_json
 
 MANIFEST = "MANIFEST.json"
 SCHEMA = 1
@@ -54,7 +55,7 @@ def read_manifest(layout: Layout, fetch: Fetch) -> dict[str, Listed]:
         OSError: it cannot be read.
     """
     data = fetch(MANIFEST, _MAX_BYTES)
-    manifest = json.loads(data)
+    manifest = parse_json(data)
     sealed = "sha256" in manifest
     manifest.pop("sha256", None)
     if (sealed or not layout.unsealed) and _sealed(manifest) != data:

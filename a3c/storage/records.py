@@ -21,6 +21,7 @@ from a3c.storage.atomic import read_regular, replace_file
 from a3c.storage.sinks import Clock, Sink, append
 
 MAX_JSON_BYTES = 2**22
+MAX_DEPTH = 32
 LONGEST_LINE_BYTES = 2**20
 """Longer ones are read in pieces, and those are no records."""
 
@@ -33,13 +34,45 @@ def write_json(path: Path, value: Mapping[str, Any], *, durable: bool = True) ->
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises OSError, or ValueError for anything that is none."""
-    try:
-        value = json.loads(read_regular(path, MAX_JSON_BYTES))
-    except RecursionError:
-        raise ValueError("nested too deep") from None
+    value = parse_json(read_regular(path, MAX_JSON_BYTES))
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value
+
+
+def parse_json(data: bytes) -> Any:
+    """What a file says in JSON. Raises ValueError, also for what no reader here could take: more than
+    `MAX_DEPTH` levels, or numbers beyond 128 bits."""
+    try:
+        value = json.loads(data, parse_int=_whole, parse_float=_real)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [item for outer in level for item in _inside(outer)]
+        if not level:
+            return value
+    raise ValueError("nested too deep")
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if abs(number) >= 2**128:  # what the state of a random generator takes
+        raise ValueError("a number is too large")
+    return number
+
+
+def _real(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is too large")
+    return number
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

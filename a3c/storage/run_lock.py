@@ -23,6 +23,7 @@ from typing import NamedTuple
 from a3c.errors import RunDirectoryInUse, printable
 from a3c.files import open_file, open_folder
 from a3c.storage.atomic import storage_errors, write_all
+from a3c.storage.records import parse_json
 
 LOCK = "lock"
 PATIENCE_S = 0.3
@@ -147,9 +148,11 @@ def _has_open(pid: int, places: list[os.stat_result]) -> bool:
 
 def _status(path: Path, links: bool = False) -> os.stat_result | None:
     try:
-        return os.stat(path, follow_symlinks=links or path.name != LOCK)
+        status = os.stat(path, follow_symlinks=links or path.name != LOCK)
     except OSError:
         return None
+    # A lock file with another name elsewhere says nothing of this run: somebody else's lock is on it.
+    return None if path.name == LOCK and status.st_nlink > 1 else status
 
 
 def _is_at(path: str | Path, fd: int, folder: int | None = None) -> bool:
@@ -204,7 +207,7 @@ def _holder(folder: int) -> Holder:
 
 def _read_holder(fd: int) -> Holder:
     try:
-        text = json.loads(os.pread(fd, 1000, 0))
+        text = parse_json(os.pread(fd, 1000, 0))
         return Holder(int(text["pid"]), printable(text["host"]), printable(text["started"]))
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return Holder(0, "", "")

@@ -113,7 +113,8 @@ def _pickles_of_archive(data: bytes) -> list[bytes]:
         compressed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
         if compressed or sum(record.file_size for record in records) > len(data):
             raise ValueError("its records are compressed or overlap, as torch never writes them")
-        pickles = [record for record in records if record.filename.endswith(".pkl")]
+        # torch finds its records whatever the case of their names.
+        pickles = [record for record in records if record.filename.lower().endswith(".pkl")]
         if any(record.file_size > _MAX_PICKLE_BYTES for record in pickles):
             raise ValueError("its table of contents is too large")
         return [archive.read(record) for record in pickles]

@@ -23,6 +23,7 @@ from a3c.storage import manifest
 from a3c.storage.atomic import read_regular
 from a3c.storage.checkpoint import Checkpoint
 from a3c.storage.manifest import MANIFEST, Fetch, Layout
+from a3c.storage.records import parse_json
 from a3c.storage.tensor_files import MAX_BYTES, decode_tensors, non_finite, one_line, read_safetensors
 
 CONFIG, MODEL, RESULTS = "config.json", "model.safetensors", "results.json"
@@ -82,7 +83,7 @@ def read_package(fetch: Fetch, name: str) -> Checkpoint:
     """
     try:
         listed = manifest.read_manifest(_LAYOUT, fetch)
-        config = json.loads(manifest.verified(CONFIG, fetch, listed, _LAYOUT))
+        config = parse_json(manifest.verified(CONFIG, fetch, listed, _LAYOUT))
         if config.pop("format") != _LAYOUT.format or set(config) != set(_STATE):
             raise ValueError(f"{CONFIG} is not that of an agent")
         from_dict(config["config"], f"{name}: {CONFIG}")

@@ -21,6 +21,8 @@ from a3c.storage.run_directory import METRICS, load_config
 TRAIN, EVALUATION = "train", "evaluation"
 AXES = ("steps", "frames", "episodes", "time")
 
+_TOO_LARGE = 1e30
+
 MOST_ROWS = 50_000
 """Rows of a kind that are kept: where a run has more, every second, fourth, ... of them. A day has 8,640."""
 
@@ -128,8 +130,8 @@ def _number(row: dict[str, Any], name: str, default: float | None = None) -> flo
     value = row.get(name)
     if value is None and default is not None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise TypeError(f"{name} is no number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _TOO_LARGE:
+        raise TypeError(f"{name} is no number that can be drawn")
     return float(value)
 
 

@@ -7,6 +7,7 @@ of its background.
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import sys
@@ -20,7 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from a3c.errors import EXIT_SIGNAL, UsageError
+from a3c.errors import EXIT_SIGNAL, UsageError, printable
 from a3c.storage.atomic import write_all
 from evaluators.showing.buttons import DOWN, LEFT, LETTERS, QUIT, RIGHT, UP
 
@@ -31,6 +32,7 @@ _ARROWS = {b"A": UP, b"B": DOWN, b"C": RIGHT, b"D": LEFT}
 _OPPOSITE = {UP: DOWN, DOWN: UP, LEFT: RIGHT, RIGHT: LEFT}
 _ENTER = b"\x1b[?1049h\x1b[?25l\x1b[2J"  # the other screen, no cursor, empty
 _LEAVE = b"\x1b[0m\x1b[?25h\x1b[?1049l"
+_COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -121,7 +123,7 @@ class Terminal:
             self._write(b"\x1b[0m\x1b[2J")
         room = max(1, size.lines - 2)
         if isinstance(game, str):
-            lines = game.splitlines()[:room]
+            lines = [only_colours(line) for line in game.splitlines()[:room]]
         else:
             lines = half_blocks(game, size.columns, room, self._deep)
         lines = [status[: size.columns], *lines, keys[: size.columns]]
@@ -136,6 +138,12 @@ class Terminal:
             return
         # The two outer codes let a terminal that knows them show all of it at once.
         self._write(f"\x1b[?2026h{''.join(drawn)}{rest}\x1b[?2026l".encode())
+
+
+def only_colours(line: str) -> str:
+    """A line that an environment drew: of its escape sequences only colours reach the terminal."""
+    parts = _COLOUR.split(line)
+    return "".join(part if i % 2 else printable(part) for i, part in enumerate(parts))
 
 
 def buttons_of(data: bytes) -> list[str]:

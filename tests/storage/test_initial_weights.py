@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -150,3 +151,26 @@ def test_a_link_that_a_person_names_is_followed(tmp_path: Path) -> None:
     torch.save(WEIGHTS, tmp_path / "there.pt")
     (tmp_path / "here.pt").symlink_to("there.pt")
     assert torch.equal(load(tmp_path / "here.pt")["bias"], WEIGHTS["bias"])
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(torch.tensor(float("nan")), "not finite"), (torch.tensor(1j), "not a tensor of real numbers")],
+)
+def test_f31_weights_that_nothing_can_be_learned_from_are_refused(
+    tmp_path: Path, value: torch.Tensor, words: str
+) -> None:
+    path = tmp_path / "odd.safetensors"
+    odd = {name: value.expand(shape).clone() for name, shape in NETWORK.items()}
+    path.write_bytes(encode_tensors(odd))
+    with pytest.raises(CheckpointError, match=words):
+        load(path)
+
+
+def test_f23_a_record_with_another_case_of_its_name_is_looked_at_too(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("bomb/DATA.PKL", b"\x80\x02c__builtin__\nbytearray\nJ\x00\x00\x00@\x85R.")
+        archive.writestr("bomb/version", b"3\n")
+    with pytest.raises(CheckpointError, match="it would call"):
+        load(path)

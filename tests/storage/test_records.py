@@ -37,12 +37,21 @@ class TestJson:
         assert read_json(tmp_path / "x.json") == expected
 
     @pytest.mark.parametrize(
-        "content", ["", "{", "[]", "null", "[" * 100_000, "\x00", '{"a": ' + "9" * 5000 + "}"]
-    )
-    def test_refuses_anything_else(self, tmp_path: Path, content: str) -> None:
+        "content",
+        [
+            "", "{", "[]", "null", "[" * 100_000, "\x00", '{"a": ' + "9" * 5000 + "}",
+            '{"a": 1' + "0" * 400 + "}", '{"a": -1e999}', '{"a": ' * 40 + "1" + "}" * 40,
+        ],
+    )  # fmt: skip
+    def test_f83_refuses_anything_else(self, tmp_path: Path, content: str) -> None:
         (tmp_path / "x.json").write_text(content)
         with pytest.raises(ValueError, match=r"\S"):
             read_json(tmp_path / "x.json")
+
+    def test_takes_what_the_state_of_a_random_generator_says(self, tmp_path: Path) -> None:
+        state = np.random.PCG64(3).state
+        write_json(tmp_path / "x.json", state)
+        assert read_json(tmp_path / "x.json") == state
 
     def test_f24_follows_no_link_and_reads_no_pipe(self, tmp_path: Path) -> None:
         (tmp_path / "link").symlink_to("/dev/zero")

@@ -199,6 +199,13 @@ class TestLock:
                 assert second.still_mine()
                 assert not first.still_mine()
 
+    def test_f81_a_lock_under_another_name_is_nobody_of_this_run(self, tmp_path: Path) -> None:
+        (mine := tmp_path / "mine").mkdir()
+        (other := tmp_path / "other").mkdir()
+        with RunLock(other):
+            os.link(other / "lock", mine / "lock")
+            assert holding_process(mine) == 0
+
     def test_f34_the_kernel_knows_the_process(self, tmp_path: Path) -> None:
         (tmp_path / "go").touch()
         (process,) = start_many(1, tmp_path, str(tmp_path / "mine"))

@@ -69,7 +69,7 @@ def test_points_lost_in_a_crash_are_forgotten(tmp_path):
     [
         {"env_steps": None}, {"env_steps": "9"}, {"env_steps": [9]}, {"env_steps": True}, {"frames": "x"},
         {"mean_return": "abc"}, {"mean_return": {}}, {"wall_s": float("inf")}, {"episodes": float("nan")},
-        {"env_steps": 10**400},
+        {"env_steps": 10**400}, {"env_steps": 1e308}, {"mean_return": -1e308},
     ],
     ids=str,
 )  # fmt: skip

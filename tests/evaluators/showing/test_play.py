@@ -30,7 +30,7 @@ from evaluators.showing.buttons import keymap
 from evaluators.showing.game_window import GameWindow
 from evaluators.showing.player import play_games
 from evaluators.showing.stage import open_game
-from evaluators.showing.terminal import buttons_of, half_blocks
+from evaluators.showing.terminal import buttons_of, half_blocks, only_colours
 from tests.evaluators.scoring.test_score import make_run
 from tests.warm import Start, WarmProcess, run_to_the_end
 
@@ -215,6 +215,11 @@ def test_mistakes_take_one_line(flags, words, tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------------
+
+
+def test_f83_of_what_an_environment_draws_only_colours_reach_the_terminal():
+    assert only_colours("\x1b[41mS\x1b[0mF") == "\x1b[41mS\x1b[0mF"
+    assert only_colours("S\x1bc\x07\x1b[2J") == "S\\x1bc\\x07\\x1b[2J"
 
 
 def test_keys_are_read_as_terminals_send_them():
