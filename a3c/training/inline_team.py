@@ -111,6 +111,10 @@ class InlineTeam:
         return True
 
     @property
+    def trains(self) -> bool:
+        return self._training
+
+    @property
     def at_work(self) -> bool:
         return self._training
 

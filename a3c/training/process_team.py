@@ -46,6 +46,14 @@ class ProcessTeam:
         return states.count(ChildState.RUNNING) >= min(self._session.config.run.min_workers, len(states))
 
     @property
+    def trains(self) -> bool:
+        workers = [child for child in self._group.states().values() if child.role == WORKER]
+        return any(
+            child.state is ChildState.RUNNING or (child.state is ChildState.STARTING and not child.restarts)
+            for child in workers
+        )
+
+    @property
     def at_work(self) -> bool:
         return any(state is not ChildState.DONE for state in self._states_of(WORKER))
 

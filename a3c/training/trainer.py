@@ -59,6 +59,11 @@ class Team(Protocol):
         ...
 
     @property
+    def trains(self) -> bool:
+        """Whether a worker trains, or starts for the first time."""
+        ...
+
+    @property
     def at_work(self) -> bool:
         """Whether a worker is left that may still make steps."""
         ...
@@ -184,7 +189,7 @@ class Run:
             return Ending(words, complete=False)
         if run.max_time and time.monotonic() - self._session.started >= run.max_time:
             reason = f"--max-time {run.max_time:g} s is over"
-            if not self._session.board.total("env_steps"):
+            if not (self._session.board.total("env_steps") or self._team.trains):
                 raise QuorumLost(f"{reason} and no worker has made a step; {_LOGS}")
             return Ending(reason)
         if run.target_score is not None and score is not None and score >= run.target_score:
