@@ -11,7 +11,7 @@ import torch
 
 from a3c.agents.random_agent import RandomAgent
 from a3c.envs import make_env
-from a3c.errors import UsageError
+from a3c.errors import UsageError, printable
 from a3c.settings.algorithms import TABULAR
 from a3c.settings.values import shown
 from a3c.storage.atomic import storage_errors
@@ -79,7 +79,7 @@ def _introduction(trained: Trained, agent: Rebuilt, device: str) -> str:
         f"{trained.path}: {learn.algo}{f' with {learn.model}' * bool(learn.model)}, "
         f"{'a package' if trained.role == PACKAGE else f'the {trained.role} checkpoint'}, "
         f"{trained.env_steps} steps of training",
-        f"{agent.env.describe()}; on {device}",
+        f"{printable(agent.env.describe())}; on {device}",
     ]
     if agent.env.env_id != trained.env_id:
         lines.append(f"trained in {shown(trained.env_id)}; other rules here: {'; '.join(agent.changed)}")
