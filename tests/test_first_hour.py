@@ -29,6 +29,7 @@ README = ROOT / "README.md"
 TINY = "--workers 1 --envs-per-worker 2 --max-steps 200 --eval-every 0"
 ATARI = f"{TINY} --model a3c-small"  # the large network takes minutes on a busy machine
 CARTPOLE = "checkpoints/CartPole-v1-a3c"
+PICTURED = "python run.py --env BreakoutNoFrameskip-v4 --lr-schedule linear --entropy-schedule linear"
 
 
 class Run(NamedTuple):
@@ -60,7 +61,11 @@ PLAN: dict[str, Run | Skip] = {
     "a3c plot checkpoints/CartPole-v1-ppo": run("a3c plot checkpoints/CartPole-v1-ppo"),
     "tensorboard --logdir checkpoints": Skip("test_tensorboard_browser.py"),
     "make train": run(f'make train ARGS="{TINY}"'),
-    "make train ARGS=--load": run('make train ARGS="--load --max-steps 300"'),
+    f"{PICTURED} --max-steps 4M": run(f"{PICTURED} {ATARI}"),
+    "python run.py --env BreakoutNoFrameskip-v4 --load": run(
+        "python run.py --env BreakoutNoFrameskip-v4 --load --max-steps 300"
+    ),
+    "a3c stop": Skip("needs a run that goes on: `test_a_run_in_the_background`"),
     "a3c doctor": run("a3c doctor"),
     "make test": Skip("is what runs this"),
     "python run.py --env Breakout-v0 --workers 8 --gpu-ids 0 1": run(
