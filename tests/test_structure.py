@@ -204,7 +204,7 @@ def test_f24_nothing_runs_what_it_reads(path: Path) -> None:
 
 GUARDED = (
     "a3c.storage", "a3c.trained", "a3c.console", "a3c.processes", "a3c.stores",
-    "evaluators.process", "evaluators.showing", "evaluators.curves",
+    "evaluators.process", "evaluators.showing", "evaluators.curves", "evaluators.tuning",
 )  # fmt: skip
 """Wings that touch files in a run or a package, which others may have put there."""
 

@@ -39,8 +39,8 @@ all do. This page is written by `python -m a3c.settings.flags`."""
 class Parser(argparse.ArgumentParser):
     """A parser whose mistakes are UsageErrors of one line, with the nearest flag for a mistyped one."""
 
-    def __init__(self, prog: str, description: str) -> None:
-        super().__init__(prog=prog, description=description, allow_abbrev=False)
+    def __init__(self, prog: str, description: str, add_help: bool = True) -> None:
+        super().__init__(prog=prog, description=description, allow_abbrev=False, add_help=add_help)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message.removeprefix("argument "))

@@ -17,7 +17,6 @@ from a3c.errors import printable
 _DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _COUNT_UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
 _NUMBER = r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)"
-_NAME_OF_CODE = re.compile(r"[A-Za-z_]\w*[.:][A-Za-z_]")
 _LONGEST_SHOWN = 100  # characters of a value or a name in a message
 _LARGEST_COUNT = 2**53  # beyond it a float, such as a counter in shared memory, is not exact
 
@@ -44,7 +43,7 @@ def names_code(value: Any) -> bool:
     while parts:
         part = parts.pop()
         if isinstance(part, str):
-            if not isinstance(part, Typed) and _NAME_OF_CODE.search(part):
+            if not isinstance(part, Typed) and ("." in part or ":" in part):
                 return True
         elif isinstance(part, Mapping):
             parts += [*part, *part.values()]
@@ -93,6 +92,8 @@ def parse_key_value(text: str) -> tuple[str, Any]:
         return key, json.loads({"True": "true", "False": "false", "None": "null"}.get(value, value))
     except json.JSONDecodeError:
         return key, value
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 def parse_whole(value: Any) -> int:

@@ -6,25 +6,26 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from a3c.errors import A3CError, CheckpointError, UsageError
+from a3c.errors import A3CError, CheckpointError, StorageError, UsageError, printable
 from a3c.processes.signals import Signals
 from a3c.settings.config import resolve, settings
 from a3c.settings.flags import Parser, add_settings, given_settings
-from a3c.settings.values import names_code, shown
+from a3c.settings.values import convert, names_code, shown, typed
 from a3c.storage.atomic import storage_errors
 from a3c.storage.run_lock import RunLock
 from a3c.storage.tensor_files import one_line
-from evaluators.tuning.spaces import Range, Space
+from evaluators.tuning.journal import Journal
+from evaluators.tuning.spaces import PATHS, Range, Space
 from evaluators.tuning.study_picture import TrialPoint, draw_study
 from evaluators.tuning.trial import RUN, Trial, TrialFailed
 
@@ -71,64 +72,110 @@ def search(options: argparse.Namespace) -> None:
 
 def train_from_trial(folder: Path, which: str, flags: Sequence[str]) -> NoReturn:
     """Becomes a training with the settings of a trial ("best" or its number) and further flags.
-    Raises UsageError when there is no such trial."""
-    if not (folder / JOURNAL).is_file():
+
+    Raises:
+        UsageError: there is no such trial.
+        CheckpointError: the study's file is damaged, or names code or files that `flags` do not name.
+        StorageError: it is no regular file, or cannot be read.
+    """
+    journal = folder / JOURNAL
+    if not os.path.lexists(journal):
         raise UsageError(f"--study {folder}: there is no study; begin one with a3c tune --space NAME")
     study = open_study(folder.resolve(), 0)
-    numbers = {str(t.number): t for t in study.trials}
-    if which == "best" and any(t.state is TrialState.COMPLETE for t in study.trials):
-        trial = study.best_trial
-    elif which in numbers:
-        trial = numbers[which]
-    else:
+    trial = _find_trial(study, which, journal)
+    with _reading(journal):
+        stored = _stored_flags(study, trial)
+    command = [*_checked(stored, flags, journal), *flags]
+    print(printable(f"trial {trial.number}: a3c run {' '.join(command)}"), flush=True)
+    with _reading(journal):  # of a flag with a null in it, or without end
+        os.execv(sys.executable, [sys.executable, *RUN, *command])
+
+
+def _find_trial(study: optuna.Study, which: str, journal: Path) -> optuna.trial.FrozenTrial:
+    with _reading(journal):
+        trials = {str(t.number): t for t in study.trials}
+        if any(t.state is TrialState.COMPLETE for t in trials.values()):
+            trials["best"] = study.best_trial
+    if which not in trials:
         raise UsageError(
-            f"--from-trial {which}: {folder} has no such trial but {', '.join(numbers) or 'none'}"
+            f"--from-trial {which}: {journal.parent} has no such trial but {', '.join(trials) or 'none'}"
         )
-    stored = _stored_flags(study, trial, folder)
-    _check_stored(stored, flags)
-    command = [*stored, *flags]
-    print(f"trial {trial.number}: a3c run {' '.join(command)}", flush=True)
-    os.execv(sys.executable, [sys.executable, *RUN, *command])
+    return trials[which]
 
 
-def _stored_flags(study: optuna.Study, trial: optuna.trial.FrozenTrial, folder: Path) -> list[str]:
-    """The flags of a trial's runs. Raises CheckpointError when the study's file gives none."""
+def _stored_flags(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> list[str]:
+    """The flags of a trial's runs. Raises ValueError when the study's file gives none."""
     try:
         own = [f"{settings()[name].flag}={value}" for name, value in trial.params.items()]
         return [*map(str, study.user_attrs["flags"]), *own]
     except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder / JOURNAL} has no flags of a3c run: {one_line(error)}") from error
+        raise ValueError(f"no flags of a3c run: {one_line(error)}") from error
 
 
-def _check_stored(stored: Sequence[str], flags: Sequence[str]) -> None:
-    """Raises CheckpointError when the flags in a study's file name code that `flags` do not name too."""
-    parser = Parser("a3c run", "")
+def _checked(stored: Sequence[str], flags: Sequence[str], journal: Path) -> list[str]:
+    """The flags in a study's file, written anew from what they were understood to be: for the program that
+    gets them, a person typed them. Raises CheckpointError when they name code or files that `flags` do not
+    name too."""
+    parser = Parser("a3c run", "", add_help=False)
     add_settings(parser)
-    kept = given_settings(parser.parse(stored))
+    with _reading(journal):
+        kept = given_settings(parser.parse(stored))
+        kept_kwargs = _kwargs(kept)
     given = given_settings(parser.parse_known_args(flags)[0])  # a3c run has more flags than settings
-    for name in ("env", "env_kwargs"):
-        if names_code(kept.get(name)) and name not in given:
+    code = {
+        "env": ":" in kept.get("env", "") and "env" not in given,
+        "env_kwargs": names_code({**kept_kwargs, **typed(_kwargs(given))}),
+    }
+    files = {name: name in kept and name not in given for name in PATHS}
+    for name, refused in {**code, **files}.items():
+        if refused:
             flag = settings()[name].flag
+            what = "name code, which is imported" if name in code else "name files, which are used"
             raise CheckpointError(
-                f"{flag} {shown(kept[name])} of the study may name code, which is imported only when it is "
-                f"typed: add -- {flag} ..., if you trust it"
+                f"{flag} {shown(kept[name])} of the study may {what} only when it is typed: "
+                f"add -- {flag} ..., if you trust it"
             )
+    return [word for name, value in kept.items() for word in _words(name, value)]
+
+
+def _kwargs(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The environment's arguments among settings as typed, as they are used. Raises UsageError."""
+    s = settings()["env_kwargs"]
+    try:
+        return dict(convert(given.get(s.name, []), s.type, s.optional, s.kind))
+    except ValueError as error:
+        raise UsageError(f"{s.flag} {shown(given[s.name])}: {error}") from error
+
+
+def _words(name: str, value: str | list[str]) -> list[str]:
+    flag = settings()[name].flag
+    return [f"{flag}={value}"] if isinstance(value, str) else [flag, *value]
+
+
+@contextmanager
+def _reading(journal: Path) -> Iterator[None]:
+    """Turns whatever a study's file causes, also inside Optuna, which trusts it, into CheckpointError."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except Exception as error:
+        raise CheckpointError(f"{journal} is damaged: {one_line(error)}") from error
 
 
 def open_study(folder: Path, seed: int) -> optuna.Study:
-    """The study in a folder, new or as it was left. Raises CheckpointError when its file is damaged."""
+    """The study in a folder, new or as it was left. Raises CheckpointError when its file is damaged, and
+    StorageError when that is no regular file."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
+    with _reading(folder / JOURNAL):
         return optuna.create_study(
             study_name=_NAME,
-            storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
+            storage=JournalStorage(Journal(folder / JOURNAL)),
             sampler=optuna.samplers.TPESampler(seed=seed),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3),
             direction="maximize",
             load_if_exists=True,
         )
-    except Exception as error:  # of any kind: Optuna trusts the file
-        raise CheckpointError(f"{folder / JOURNAL} is damaged: {one_line(error)}") from error
 
 
 def _check_flags(flags: Sequence[str], space: Space) -> int:
@@ -152,7 +199,8 @@ def _remember(study: optuna.Study, flags: Sequence[str]) -> None:
     """The flags are part of the study: trials with different ones are not comparable."""
     known = study.user_attrs.get("flags")
     if known is not None and known != list(flags):
-        raise UsageError(f"this study was begun with {' '.join(known)}; use those flags, or another --study")
+        begun = " ".join(map(str, known)) if isinstance(known, list) else known
+        raise UsageError(f"this study was begun with {begun}; use those flags, or another --study")
     study.set_user_attr("flags", list(flags))
 
 
@@ -191,7 +239,7 @@ def _run_trials(job: Search, number: int, parallel: int, good_enough: float | No
 
 def _ended(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     """Trials that ended, without those that were interrupted and are tried again."""
-    again = {t.user_attrs["again"] for t in study.trials if "again" in t.user_attrs}
+    again = [t.user_attrs["again"] for t in study.trials if "again" in t.user_attrs]
     return [t for t in study.trials if t.state in _ENDED and t.number not in again]
 
 
@@ -268,8 +316,9 @@ def _conclude(job: Search) -> None:
 
 
 def _failure(trial: optuna.trial.FrozenTrial) -> str:
-    return str(trial.user_attrs.get("failure", "stopped early"))
+    return printable(trial.user_attrs.get("failure", "stopped early"))
 
 
 def _in_words(parameters: dict[str, Any]) -> str:
-    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in parameters.items())
+    words = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in parameters.items())
+    return printable(", ".join(words))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from a3c.storage.atomic import storage_errors
+from a3c.storage.atomic import replace_file, storage_errors
 
 _LABEL, _TICK = 16, 13  # points
 _DOT, _BEST = "#1f6fb4", "#d95f02"
@@ -49,8 +50,10 @@ def draw_study(trials: Sequence[TrialPoint], logarithmic: Sequence[str], path: P
         _scatter(axes, [t.parameters[name] for t in scored], values, name)
         if name in logarithmic:
             axes.set_xscale("log")
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=110, format=path.suffix[1:])
     with storage_errors(f"write {path}"):
-        figure.savefig(path, dpi=110)
+        replace_file(path, picture.getvalue(), durable=False)
 
 
 def _scatter(axes: Axes, x: Sequence[Any], values: np.ndarray, label: str) -> None:

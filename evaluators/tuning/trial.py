@@ -7,6 +7,7 @@ import signal
 import statistics
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from a3c.errors import EXIT_DIVERGED, EXIT_OK, printable
+from a3c.files import make_folder, open_file
 from a3c.processes.signals import end_with_parent, signal_tree
 from a3c.settings.config import settings
-from a3c.storage.records import read_json_lines
+from a3c.storage.atomic import storage_errors
+from a3c.storage.records import read_json_lines, read_lines
 
 RUN = ("-m", "a3c", "run")
 """Arguments of an interpreter that trains."""
@@ -37,6 +40,8 @@ class Trial:
         flags: of `a3c run`, before those of the trial.
         parameters: settings by name.
         seeds: one run each.
+
+    Everything raises StorageError where a link, a pipe or the like is in the place of its files.
     """
 
     def __init__(
@@ -48,13 +53,18 @@ class Trial:
         self._flags, self._seeds = list(flags), list(seeds)
         self._process: subprocess.Popen[bytes] | None = None
         self._asked = False
-        folder.mkdir(parents=True, exist_ok=True)
+        with storage_errors(f"create {folder}"):
+            make_folder(folder)
         self._start()
 
     @property
     def run_dir(self) -> Path:
         """The run of the seed that is trained now."""
         return self.folder / f"seed-{self._seeds[len(self.scores)]}"
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / f"{self.run_dir.name}.log"
 
     @property
     def value(self) -> float:
@@ -106,7 +116,9 @@ class Trial:
         own = [f"{settings()[name].flag}={value}" for name, value in self.parameters.items()]
         seed = f"--seed={self._seeds[len(self.scores)]}"
         command = [sys.executable, *RUN, *self._flags, *own, seed, "--run-dir", str(run_dir)]
-        with (self.folder / f"{run_dir.name}.log").open("ab") as log:
+        with storage_errors(f"write {self._log}"):
+            fd = open_file(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        with os.fdopen(fd, "ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 preexec_fn=partial(end_with_parent, os.getpid(), signal.SIGTERM),
@@ -120,13 +132,17 @@ class Trial:
 
     def _evaluation_rows(self) -> list[dict[str, Any]]:
         path = self.run_dir / "metrics.jsonl"
-        return [row for row in read_json_lines(path) if _is_evaluation(row)] if path.exists() else []
+        if not path.exists():
+            return []
+        with storage_errors(f"read {path}"):
+            return [row for row in read_json_lines(path) if _is_evaluation(row)]
 
     def _reason(self, code: int) -> str:
         if code == EXIT_DIVERGED:
             return "training diverged"
-        said = (self.folder / f"{self.run_dir.name}.log").read_text(errors="replace").strip().splitlines()
-        last = printable(said[-1]) if said else "no output"
+        with storage_errors(f"read {self._log}"):
+            said = deque(filter(bytes.strip, read_lines(self._log)), maxlen=1)
+        last = printable(said[0].decode(errors="replace").strip()) if said else "no output"
         return f"exit code {code}: {last[:_LONGEST_REASON]}"
 
 

@@ -66,7 +66,16 @@ def test_f49_what_was_typed_is_known_in_other_processes_but_not_in_files(module:
 
 @pytest.mark.parametrize(
     "value",
-    ["payload:Thing-v0", "package.module.Class", ["x", {"a": "m:f"}], {"m.f": 1}, {"a": {"b": "m:f"}}],
+    [
+        "payload:Thing-v0",
+        "package.module.Class",
+        "payload:1",
+        "é:ü",
+        "1:30",
+        ["x", {"a": "m:f"}],
+        {"m.f": 1},
+        {"a": {"b": "m:f"}},
+    ],
 )
 def test_f49_arguments_that_may_name_code_must_be_typed_too(value: object) -> None:
     read = from_dict({"env": {"env": "FrozenLake-v1", "env_kwargs": {"option": value}}}, "config.json")
@@ -78,9 +87,7 @@ def test_f49_arguments_that_may_name_code_must_be_typed_too(value: object) -> No
     assert find(typed.env) is gymnasium.registry["FrozenLake-v1"]
 
 
-@pytest.mark.parametrize(
-    "value", [1.5, True, None, "8x8", "SFFF/FHFH/FFFH/HFFG", ["SFFG"], {"a": [1, "b"]}, "1:30"]
-)
+@pytest.mark.parametrize("value", [1.5, True, None, "8x8", "SFFF/FHFH/FFFH/HFFG", ["SFFG"], {"a": [1, "b"]}])
 def test_other_arguments_are_taken_from_files(value: object) -> None:
     assert not names_code(value)
     assert find(EnvConfig("FrozenLake-v1", {"option": value})) is gymnasium.registry["FrozenLake-v1"]

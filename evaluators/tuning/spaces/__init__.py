@@ -10,11 +10,16 @@ from typing import Any
 
 from a3c.errors import UsageError
 from a3c.settings.config import settings
-from a3c.settings.values import did_you_mean
+from a3c.settings.values import did_you_mean, parse_number
+from a3c.storage.atomic import read_regular
 
 FOLDER = Path(__file__).parent
+_MAX_BYTES = 2**20
 
-_NOT_SEARCHED = ("env", "env_kwargs", "preset", "seed", "load", "run_dir", "init_from")
+PATHS = ("load", "run_dir", "init_from")
+"""Settings that name files, which what is read must not."""
+
+_NOT_SEARCHED = ("env", "env_kwargs", "preset", "seed", *PATHS)
 """What says where and what is trained, and even which code runs, which a file must not."""
 
 
@@ -51,10 +56,10 @@ def load_space(name: str) -> Space:
         hint = did_you_mean(name, spaces()) or f"; there are {', '.join(spaces())}"
         raise UsageError(f"--space {name}: no such search space{hint}, or a .toml file of your own")
     try:
-        data = tomllib.loads(path.read_text())
+        data = tomllib.loads(read_regular(path.resolve(), _MAX_BYTES).decode())
         ranges = tuple(_range(key, table) for key, table in data["parameters"].items())
         return Space(str(data["summary"]), str(data.get("preset", "")), ranges)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path}: not a search space: {error}") from error
 
 
@@ -66,7 +71,7 @@ def _range(name: str, table: Mapping[str, Any]) -> Range:
         raise ValueError(f"{name} is no setting to search for; it goes with the flags after --")
     if "choices" in table:
         return Range(name, choices=tuple(table["choices"]))
-    low, high, log = float(table["low"]), float(table["high"]), bool(table.get("log", False))
+    low, high, log = parse_number(table["low"]), parse_number(table["high"]), bool(table.get("log", False))
     if not low < high or (log and low <= 0):
         raise ValueError(f"{name}: {low:g} to {high:g} is no range" + (" for a logarithm" if log else ""))
     return Range(name, setting.type is int, low, high, log)

@@ -3,15 +3,20 @@
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
+import optuna
 import psutil
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from a3c.cli import main
-from a3c.errors import UsageError
+from a3c.errors import StorageError, UsageError
 from evaluators.tuning.spaces import load_space, spaces
-from evaluators.tuning.study import open_study
+from evaluators.tuning.study import _in_words, open_study
+from evaluators.tuning.study_picture import TrialPoint, draw_study
 from evaluators.tuning.trial import Trial, TrialFailed
 from tests.run_tools import ROOT, gone, wait_for
 from tests.warm import Start, WarmProcess, run_to_the_end
@@ -58,14 +63,18 @@ def test_the_spaces_that_come_along_are_sound(name):
         ("summary = 'x'\n[parameters.lr]\nlow=0\nhigh=1\nlog=true", "logarithm"),
         ("[parameters.lr]\nlow=0\nhigh=1", "summary"),
         ("nonsense", "not a search space"),
+        (f"summary = 'x'\n[parameters.num_steps]\nlow=1\nhigh={'9' * 401}", "not a number"),
+        ("summary = 'x'\n[parameters.num_steps]\nlow=1\nhigh=inf", "not a finite number"),
+        (f"summary = {'[' * 5000}{']' * 5000}", "not a search space"),
         ("summary = 'x'\n[parameters.env]\nchoices=['payload:CartPole-v1']", "no setting to search for"),
     ],
 )
 def test_a_bad_space_is_refused(tmp_path, text, hint):
     path = tmp_path / "s.toml"
     path.write_text(text)
-    with pytest.raises(UsageError, match=hint):
+    with pytest.raises(UsageError, match=hint) as caught:
         load_space(str(path))
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -193,19 +202,170 @@ def test_a_study_of_something_else_takes_one_line(capsys, tmp_path):
     study.set_user_attr("flags", ["--env", "CartPole-v1"])
     assert main(["tune", "--study", str(tmp_path), "--from-trial", "best"]) == 4
     error = capsys.readouterr().err
-    assert "has no flags of a3c run: 'nothing'" in error
+    assert "no flags of a3c run: 'nothing'" in error
     assert len(error.splitlines()) == 1
+
+
+def study_of(folder, stored):
+    """A study with one trial, whose runs had these flags."""
+    study = open_study(folder, 0)
+    study.set_user_attr("flags", stored)
+    study.tell(study.ask(), 1.0)
+
+
+def from_best(folder, *flags):
+    return main(["tune", "--study", str(folder), "--from-trial", "best", "--", *flags])
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The commands that were started, without the interpreter."""
+    commands = []
+
+    def execv(_, command):
+        commands.append(command[4:])
+        sys.exit(0)  # as it never returns
+
+    monkeypatch.setattr(os, "execv", execv)
+    return commands
+
+
+CARTPOLE = ["--env", "CartPole-v1"]
 
 
 @pytest.mark.parametrize(
-    "stored", [["--env", "payload:CartPole-v1"], ["--env", "CartPole-v1", "--env-kwargs", "a=payload:Thing"]]
+    ("stored", "typed"),
+    [
+        (["--env", "payload:CartPole-v1"], []),
+        (["--env", "payload:1"], []),
+        ([*CARTPOLE, "--env-kwargs", "a=payload:Thing"], []),
+        ([*CARTPOLE, "--env-kwargs", 'a="payload\\u003aX"'], []),
+        ([*CARTPOLE, "--env-kwargs", 'a=["payload\\u003a1"]'], []),
+        ([*CARTPOLE, "--env-kwargs", "a=payload:Thing"], ["--env-kwargs", "b=1"]),
+    ],
 )
-def test_f49_a_study_names_no_code(capsys, tmp_path, monkeypatch, stored):
-    study = open_study(tmp_path, 0)
-    study.set_user_attr("flags", stored)
-    study.tell(study.ask(), 1.0)
-    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("it was started"))
-    assert main(["tune", "--study", str(tmp_path), "--from-trial", "best"]) == 4
+def test_f49_a_study_names_no_code(capsys, tmp_path, started, stored, typed):
+    study_of(tmp_path, stored)
+    assert from_best(tmp_path, *typed) == 4
     error = capsys.readouterr().err
     assert "may name code, which is imported only when it is typed: add -- --env" in error
     assert len(error.splitlines()) == 1
+    assert not started
+
+
+@pytest.mark.parametrize("stored", ["--run-dir=/x", "--init-from=/x", "--load=/x", "--load"])
+def test_f49_a_study_names_no_files(capsys, tmp_path, started, stored):
+    study_of(tmp_path, [*CARTPOLE, stored])
+    assert from_best(tmp_path) == 4
+    error = capsys.readouterr().err
+    flag = stored.partition("=")[0]
+    assert "may name files, which are used only when it is typed: add -- " + flag in error
+    assert len(error.splitlines()) == 1
+    assert not started
+
+
+def test_what_is_typed_counts_where_a_study_is_not_trusted(tmp_path, started):
+    study_of(tmp_path, ["--env", "m:A-v0", "--env-kwargs", "a=m:f", "b=1", "--run-dir", "/x", "--no-amsgrad"])
+    typed = ["--env", "m:B-v0", "--env-kwargs", "a=m:g", "--run-dir", "/y"]
+    with pytest.raises(SystemExit):
+        from_best(tmp_path, *typed)
+    stored = ["--env=m:A-v0", "--env-kwargs", "a=m:f", "b=1", "--run-dir=/x", "--amsgrad=False"]
+    assert started == [[*stored, *typed]]
+
+
+@pytest.mark.parametrize(
+    "stored", [5, None, ["--help"], ["--dry-run"], ["--env"], [*CARTPOLE, "--env-kwargs", "a=" + 9999 * "["]]
+)
+def test_flags_of_a_study_that_are_none_take_one_line(capsys, tmp_path, started, stored):
+    study_of(tmp_path, stored)
+    assert from_best(tmp_path) == 4
+    output = capsys.readouterr()
+    assert "study.journal is damaged" in output.err
+    assert len(output.err.splitlines()) == 1
+    assert not output.out
+    assert not started
+
+
+def test_flags_that_no_program_can_be_given_take_one_line(capsys, tmp_path):
+    study_of(tmp_path, ["--env", "CartPole\0-v1"])
+    assert from_best(tmp_path) == 4
+    assert "null byte" in capsys.readouterr().err
+
+
+def test_f83_flags_of_a_study_are_printed_harmlessly(capsys, tmp_path, started):
+    study_of(tmp_path, ["--env", "Cart\x1b[31mPole"])
+    with pytest.raises(SystemExit):
+        from_best(tmp_path)
+    assert capsys.readouterr().out == "trial 0: a3c run --env=Cart\\x1b[31mPole\n"
+    assert started == [["--env=Cart\x1b[31mPole"]]
+
+
+def test_f83_settings_of_a_study_are_printed_harmlessly():
+    assert _in_words({"a\x1b[31m": "b\x07"}) == "a\\x1b[31m b\\x07"
+
+
+def _foreign(kind, path):
+    outside = path.parent / "outside"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(outside)
+    elif kind == "hard link":
+        outside.write_text("")
+        path.hardlink_to(outside)
+    else:
+        path.mkdir()
+    return outside
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "hard link", "folder"])
+@pytest.mark.parametrize("flags", [["--from-trial", "best"], ["--space", "a3c"]])
+def test_f80_a_journal_that_is_no_file_is_refused(capsys, tmp_path, kind, flags):
+    outside = _foreign(kind, tmp_path / "study.journal")
+    assert main(["tune", "--study", str(tmp_path), *flags, "--", *ALONE, "--max-steps", "9"]) == 6
+    error = capsys.readouterr().err
+    assert "study.journal: it " in error
+    assert "remove it" in error
+    assert len(error.splitlines()) == 1
+    assert not outside.exists() or not outside.read_text()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "hard link", "folder"])
+def test_f80_nothing_is_locked_beside_a_journal(tmp_path, kind):
+    _foreign(kind, tmp_path / "study.journal.lock")
+    study_of(tmp_path, CARTPOLE)
+    assert len(open_study(tmp_path, 0).trials) == 1
+
+
+def test_a_journal_of_optunas_own_backend_is_read(tmp_path):
+    own = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    study = optuna.create_study(study_name="a3c", storage=own, direction="maximize")
+    study.tell(study.ask(), 3.0)
+    ours = open_study(tmp_path, 0)
+    assert ours.best_value == 3.0
+    ours.tell(ours.ask(), 4.0)
+    assert study.best_value == 4.0
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "hard link", "folder"])
+def test_f80_a_trial_writes_through_nothing(tmp_path, kind):
+    folder = tmp_path / "trial"
+    folder.mkdir()
+    _foreign(kind, folder / "seed-1.log")
+    with pytest.raises(StorageError, match=r"seed-1.log: it .*remove it"):
+        Trial(folder, [], {}, [1])
+
+
+def test_f80_a_trial_is_in_the_folder_of_its_study(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "trial").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match="it is a link"):
+        Trial(tmp_path / "trial", [], {}, [1])
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_f80_the_picture_replaces_what_is_there(tmp_path, kind):
+    outside = _foreign(kind, tmp_path / "study.png")
+    draw_study([TrialPoint(0, 1.0, {"lr": 0.1})], [], tmp_path / "study.png")
+    assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")
+    assert not outside.exists()
