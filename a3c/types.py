@@ -104,6 +104,7 @@ class Rollout:
     firsts: np.ndarray  # [T+1, B] bool; the recurrent state is reset there
     initial_state: State  # [B, ...], before the first observation
     final_state: State  # [B, ...], before the last observation (the bootstrap value's)
+    log_probs: torch.Tensor | None = None  # [T, B], of the actions under the behaviour policy, if it tells
     episodes: list[EpisodeStats] = field(default_factory=list)  # finished inside this rollout
     frames: int = 0  # emulator frames used by this rollout
 
@@ -122,6 +123,7 @@ class ActorOutput(NamedTuple):
 
     action: np.ndarray  # [B] int64
     state: State  # after the observation
+    log_prob: torch.Tensor | None = None  # [B], of the actions; None where nobody learns from it
 
 
 @dataclass(frozen=True)

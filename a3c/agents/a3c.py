@@ -25,13 +25,14 @@ from a3c.agents.actor_critic import (
     ActorCriticPolicy,
     Objective,
     Samples,
+    behaviour_log_probs,
     evaluate_actions,
     make_objective,
     make_policy,
     report,
 )
 from a3c.agents.base import Algorithm, Lesson
-from a3c.learning.losses import actor_critic_loss
+from a3c.learning.losses import actor_critic_loss, approx_kl
 from a3c.settings.config import Config
 from a3c.stores.parameters import gradients_of
 from a3c.types import ActorOutput, Counters, EnvSpec, Gradients, Rollout, State
@@ -43,12 +44,13 @@ class A3CAgent(ActorCriticAgent):
     Args:
         policy: acts and holds the network.
         objective: what is to be learned.
-        recompute: learn from features computed again, in one batch, not from those kept while acting.
+        recompute: learn from features computed again, in one batch, not from those kept while acting; an
+            objective with fresh weights does so in any case.
     """
 
     def __init__(self, policy: ActorCriticPolicy, objective: Objective, recompute: bool = False) -> None:
         super().__init__(policy, objective)
-        self.recompute = recompute
+        self.recompute = recompute or self.fresh
         # Of each step so far: the features [B, F] with their graph, or what to compute them from [B, ...].
         self._seen: list[torch.Tensor] = []
         self._samples: Samples | None = None  # of the first pass, for the others
@@ -64,7 +66,9 @@ class A3CAgent(ActorCriticAgent):
         self._seen.append(image if self.recompute else features)
         with torch.no_grad():
             output = self.policy.forward_features(features, first, state)
-        return ActorOutput(self.policy.select_actions(output.logits).cpu().numpy(), output.state)
+            actions = self.policy.select_actions(output.logits)
+            log_prob = evaluate_actions(output.logits, actions)[0] if self.fresh else None
+        return ActorOutput(actions.cpu().numpy(), output.state, log_prob)
 
     def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
         again = [partial(self.gradients_again, rollout)] * (self.objective.epochs - 1)
@@ -78,14 +82,16 @@ class A3CAgent(ActorCriticAgent):
         seen = torch.stack(self._seen)
         features = self.policy.rollout_features(seen) if self.recompute else seen
         output = self.policy.unroll(features, rollout.firsts[:-1], rollout.initial_state)
-        values = output.value
+        values, final_state = output.value, output.state if self.fresh else rollout.final_state
         log_probs, entropies = evaluate_actions(output.logits, actions)
-        advantages, targets = self.advantages(rollout, values)
+        log_ratios = (log_probs - (behaviour_log_probs(rollout) if self.fresh else log_probs)).detach()
+        advantages, targets, _ = self.returns(rollout, values, log_ratios, final_state)
         loss = actor_critic_loss(log_probs, entropies, values, advantages, targets, valid, self.weights)
         gradients = gradients_of(loss.total, self.policy.network)
         self._seen.clear()
-        parts = (actions, log_probs, values, advantages, targets)
+        parts = (actions, log_probs, values, advantages, targets, log_ratios)
         samples = self._samples = Samples(*(part.detach()[valid] for part in parts))
+        loss = loss._replace(approx_kl=approx_kl(samples.log_ratios))
         return gradients, report(loss, samples)
 
     def gradients_again(self, rollout: Rollout) -> tuple[Gradients, dict[str, float]]:
@@ -93,15 +99,14 @@ class A3CAgent(ActorCriticAgent):
         if self._samples is None:
             raise RuntimeError("gradients_again() before gradients()")
         valid = torch.from_numpy(rollout.valid()).to(self.policy.device)
-        features = self.policy.rollout_features(self.policy.upload(rollout.observations[:-1]))
-        output = self.policy.unroll(features, rollout.firsts[:-1], rollout.initial_state)
+        output = self.policy.forward_rollout(rollout, self.policy.upload(rollout.observations[:-1]))
         return self.surrogate_gradients(output.logits[valid], output.value[valid], self._samples)
 
 
 def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, worker_id: int) -> A3CAgent:
     """The agent of a worker."""
     policy = make_policy(config, spec, seed, device, greedy=False)
-    return A3CAgent(policy, make_objective(config), recompute=device != "cpu")
+    return A3CAgent(policy, make_objective(config, device), recompute=device != "cpu")
 
 
 A3C = Algorithm("a3c", METRICS, make_policy, make_agent)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from a3c.learning.losses import ActorCriticLoss, LossWeights, ppo_loss
-from a3c.learning.returns import Advantages, explained_variance, gae
+from a3c.learning.returns import Corrected, explained_variance, gae, vtrace
 from a3c.learning.schedules import linear
 from a3c.networks.actor_critic import ActorCritic, NetworkOutput, make_network
 from a3c.networks.compute import to_compute_format, use_bf16
@@ -26,6 +26,8 @@ METRICS = (
     "explained_variance",
     "approx_kl",
     "clip_fraction",
+    "mean_ratio",
+    "truncated_share",
 )
 """What every lesson reports."""
 
@@ -89,6 +91,10 @@ class ActorCriticPolicy:
         with self._autocast():
             return self.network.unroll(features, keep, state)
 
+    def forward_rollout(self, rollout: Rollout, observations: torch.Tensor) -> NetworkOutput:
+        """The network's answers to a rollout's uploaded observations [T, B, ...]."""
+        return self.unroll(self.rollout_features(observations), rollout.firsts[:-1], rollout.initial_state)
+
     def forward(self, observation: np.ndarray, first: np.ndarray, state: State) -> NetworkOutput:
         """The network's answer to one step: observation [B, ...], with the state reset where `first` [B]."""
         return self.forward_features(self.features(self.upload(observation)), first, state)
@@ -138,14 +144,22 @@ def evaluate_actions(logits: torch.Tensor, actions: torch.Tensor) -> tuple[torch
     return log_probs, -(all_log_probs.exp() * all_log_probs).sum(-1)
 
 
+def behaviour_log_probs(rollout: Rollout) -> torch.Tensor:
+    """[T, B], of the actions, under the policy that took them."""
+    if rollout.log_probs is None:
+        raise ValueError("the agent did not record the log-probabilities of its actions")
+    return rollout.log_probs
+
+
 class Samples(NamedTuple):
-    """N real steps of a rollout, and what the weights that acted say of them; without gradient."""
+    """N real steps of a rollout, and what is to be learned from them; without gradient."""
 
     actions: torch.Tensor  # [N] int64
-    log_probs: torch.Tensor  # [N], of the actions
+    log_probs: torch.Tensor  # [N], of the actions, which the ratio of PPO's objective is to
     values: torch.Tensor  # [N]
     advantages: torch.Tensor  # [N]
     targets: torch.Tensor  # [N], of the value
+    log_ratios: torch.Tensor  # [N], of the policy that the advantages are of to the one that acted
 
     def take(self, indices: torch.Tensor) -> Samples:
         return Samples(*(part[indices] for part in self))
@@ -159,6 +173,7 @@ class Objective(NamedTuple):
     weights: LossWeights  # of the terms of the loss, at first
     epochs: int = 1  # passes over each rollout
     clip_range: float = 0.2  # how far the ratio of new to old policy may leave 1 and still be rewarded
+    fresh: bool = False  # learn with the newest weights, by V-trace, from what older ones did
 
 
 class ActorCriticAgent:
@@ -172,6 +187,7 @@ class ActorCriticAgent:
     def __init__(self, policy: ActorCriticPolicy, objective: Objective) -> None:
         self.policy, self.parameters = policy, policy.parameters
         self.objective, self.weights = objective, objective.weights
+        self.fresh = objective.fresh
 
     def begin_rollout(self, counters: Counters) -> None:
         initial = self.objective.weights
@@ -192,15 +208,27 @@ class ActorCriticAgent:
         self.policy.generator.set_state(state["generator"])
 
     @torch.no_grad()
-    def advantages(self, rollout: Rollout, values: torch.Tensor) -> Advantages:
-        """Advantages and value targets of a rollout by the values [T, B] of its steps."""
-        last = self.policy.forward(rollout.observations[-1], rollout.firsts[-1], rollout.final_state)
+    def returns(
+        self, rollout: Rollout, values: torch.Tensor, log_ratios: torch.Tensor, final_state: State
+    ) -> Corrected:
+        """Advantages and value targets of a rollout: by GAE or, with weights that did not act, by V-trace.
+
+        Args:
+            values: [T, B], of its steps.
+            log_ratios: [T, B], of its actions' probabilities to those under the policy that acted.
+            final_state: [B, ...], before its last observation.
+        """
+        last = self.policy.forward(rollout.observations[-1], rollout.firsts[-1], final_state)
         all_values = torch.cat([values, last.value.unsqueeze(0)])
         rewards, discounts, valid = (
             torch.from_numpy(a).to(self.policy.device)
             for a in (rollout.rewards, rollout.discounts, rollout.valid())
         )
-        return gae(rewards, discounts, all_values, valid, self.objective.gamma, self.objective.tau)
+        gamma, tau = self.objective.gamma, self.objective.tau
+        if self.fresh:
+            return vtrace(rewards, discounts, all_values, valid, log_ratios, gamma, tau)
+        advantages, targets = gae(rewards, discounts, all_values, valid, gamma, tau)
+        return Corrected(advantages, targets, advantages)
 
     def surrogate_gradients(
         self, logits: torch.Tensor, values: torch.Tensor, samples: Samples
@@ -228,6 +256,7 @@ class ActorCriticAgent:
 
 def report(loss: ActorCriticLoss, samples: Samples) -> dict[str, float]:
     """The metrics of a lesson: of its loss, and of the critic while acting."""
+    ratios = samples.log_ratios.exp()
     return {
         "policy_loss": float(loss.policy.detach()),
         "value_loss": float(loss.value.detach()),
@@ -236,6 +265,8 @@ def report(loss: ActorCriticLoss, samples: Samples) -> dict[str, float]:
         "explained_variance": explained_variance(samples.values, samples.targets),
         "approx_kl": float(loss.approx_kl),
         "clip_fraction": float(loss.clip_fraction),
+        "mean_ratio": float(ratios.clamp(max=1).mean()) if len(ratios) else 1.0,
+        "truncated_share": float((ratios > 1).float().mean()) if len(ratios) else 0.0,
     }
 
 
@@ -252,10 +283,17 @@ def make_policy(config: Config, spec: EnvSpec, seed: int, device: str, greedy: b
     return ActorCriticPolicy(network, seed, device, greedy, use_bf16(learn.precision, model, device))
 
 
-def make_objective(config: Config) -> Objective:
+def learns_fresh(config: Config, device: str) -> bool:
+    """What `--fresh` says or, by default: where acting makes weights old, or computing again is cheap."""
+    if config.learn.fresh != "auto":
+        return config.learn.fresh == "on"
+    return (config.run.workers or 0) > 2 or device != "cpu"
+
+
+def make_objective(config: Config, device: str) -> Objective:
     """What the settings ask for."""
-    learn = config.learn
+    learn, fresh = config.learn, learns_fresh(config, device)
     entropy_end = config.run.max_steps if learn.entropy_schedule == "linear" else 0
     weights = LossWeights(learn.value_coef, learn.entropy_coef, entropy_end)
     epochs = learn.epochs or FACTS[learn.algo].epochs
-    return Objective(learn.gamma, learn.tau, weights, epochs, learn.clip_range)
+    return Objective(learn.gamma, learn.tau, weights, epochs, learn.clip_range, fresh)

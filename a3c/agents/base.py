@@ -57,6 +57,9 @@ nothing to apply yet."""
 class Agent(Actor, Protocol):
     """An actor that also learns from its own rollouts."""
 
+    fresh: bool
+    """Whether also the first lesson of a rollout wants the newest weights, not those that acted."""
+
     def begin_rollout(self, counters: Counters) -> None:
         """Called after new weights were taken into use and before the first `act` of a rollout; schedules
         (epsilon, entropy) follow the global counters."""
@@ -65,7 +68,7 @@ class Agent(Actor, Protocol):
     def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
         """What is to be learned now that a rollout has been made: one lesson for A3C, many for an algorithm
         of many small updates. The worker applies each gradient and takes new weights into use before the
-        next lesson."""
+        next lesson, and before the first one too when the agent is `fresh`."""
         ...
 
     def get_state(self) -> dict[str, Any]:

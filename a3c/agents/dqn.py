@@ -100,6 +100,8 @@ class DqnAgent:
         warm_up: transitions in this worker's replay before it learns.
     """
 
+    fresh = False
+
     def __init__(
         self,
         policy: DqnPolicy,

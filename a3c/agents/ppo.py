@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from a3c.agents.actor_critic import (
     ActorCriticPolicy,
     Objective,
     Samples,
+    behaviour_log_probs,
     evaluate_actions,
     make_objective,
     make_policy,
@@ -36,48 +37,56 @@ class PpoAgent(ActorCriticAgent):
     def __init__(self, policy: ActorCriticPolicy, objective: Objective, settings: PpoConfig) -> None:
         super().__init__(policy, objective)
         self.settings = settings
-        self._trace: list[tuple[torch.Tensor, torch.Tensor]] = []  # log-probability and value, [B] each
+        self._values: list[torch.Tensor] = []  # of each step so far, [B]
 
     def begin_rollout(self, counters: Counters) -> None:
         super().begin_rollout(counters)
-        self._trace.clear()
+        self._values.clear()
 
     @torch.no_grad()
     def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
         output = self.policy.forward(observation, first, state)
-        action = self.policy.select_actions(output.logits)
-        log_probs, _ = evaluate_actions(output.logits, action)
-        self._trace.append((log_probs, output.value))
-        return ActorOutput(action.cpu().numpy(), output.state)
+        actions = self.policy.select_actions(output.logits)
+        log_probs, _ = evaluate_actions(output.logits, actions)
+        self._values.append(output.value)
+        return ActorOutput(actions.cpu().numpy(), output.state, log_probs)
 
     def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
-        samples, device = self.samples(rollout), self.policy.device
-        valid = torch.from_numpy(rollout.valid()).to(device)
-        observations = torch.from_numpy(rollout.observations[:-1]).to(device)[valid]
-        count, size = len(samples.actions), self.settings.minibatch_size
+        samples = cache(partial(self.samples, rollout))
+        if not self.fresh:
+            samples()  # by the weights that acted; else by those of the first lesson
+        count, size = rollout.env_steps, self.settings.minibatch_size
         lessons: list[Lesson] = []
         for _ in range(self.objective.epochs):
-            order = torch.randperm(count, generator=self.policy.generator, device=device)
+            order = torch.randperm(count, generator=self.policy.generator, device=self.policy.device)
             # Equal parts of about that size: a small rest would be a noisy update.
             for part in order.tensor_split(max(1, round(count / size))) if count else ():
-                lessons.append(partial(self.gradients, observations, samples, part))
+                lessons.append(partial(self.gradients, samples, part))
         return lessons
 
     @torch.no_grad()
-    def samples(self, rollout: Rollout) -> Samples:
-        """What the lessons draw from: advantages and targets by the weights that acted."""
-        log_probs, values = (torch.stack(part) for part in zip(*self._trace, strict=True))  # [T, B]
+    def samples(self, rollout: Rollout) -> tuple[torch.Tensor, Samples]:
+        """What the lessons draw from, N observations and what is to be learned of them."""
+        observations = self.policy.upload(rollout.observations[:-1])
         valid, actions = (
             torch.from_numpy(a).to(self.policy.device) for a in (rollout.valid(), rollout.actions)
         )
-        advantages, targets = self.advantages(rollout, values)
-        return Samples(*(part[valid] for part in (actions, log_probs, values, advantages, targets)))
+        old = log_probs = behaviour_log_probs(rollout)
+        if self.fresh:
+            output = self.policy.forward_rollout(rollout, observations)
+            values, (log_probs, _) = output.value, evaluate_actions(output.logits, actions)
+        else:
+            values = torch.stack(self._values)
+        _, targets, advantages = self.returns(rollout, values, log_probs - old, ())
+        parts = (actions, old, values, advantages, targets, log_probs - old)
+        return observations[valid], Samples(*(part[valid] for part in parts))
 
     def gradients(
-        self, observations: torch.Tensor, samples: Samples, indices: torch.Tensor
+        self, samples: Callable[[], tuple[torch.Tensor, Samples]], indices: torch.Tensor
     ) -> tuple[Gradients, dict[str, float]]:
-        """Gradient of the loss on the samples at `indices` [M] of observations [N, ...], and metrics."""
-        drawn = samples.take(indices)
+        """Gradient of the loss on those at `indices` [M] of N samples, and metrics."""
+        observations, everything = samples()
+        drawn = everything.take(indices)
         if self.settings.normalize_advantages and len(indices) > 1:
             mean, deviation = drawn.advantages.mean(), drawn.advantages.std()
             drawn = drawn._replace(advantages=(drawn.advantages - mean) / (deviation + 1e-8))
@@ -88,7 +97,7 @@ class PpoAgent(ActorCriticAgent):
 def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, worker_id: int) -> PpoAgent:
     """The agent of a worker."""
     policy = make_policy(config, spec, seed, device, greedy=False)
-    return PpoAgent(policy, make_objective(config), config.ppo)
+    return PpoAgent(policy, make_objective(config, device), config.ppo)
 
 
 PPO = Algorithm("ppo", METRICS, make_policy, make_agent)

@@ -82,6 +82,8 @@ class QTableAgent:
         exploration: how random the behaviour is.
     """
 
+    fresh = False
+
     def __init__(
         self, policy: QTablePolicy, *, algo: str, gamma: float, lr: float, exploration: Exploration
     ) -> None:

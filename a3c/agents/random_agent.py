@@ -21,6 +21,8 @@ class RandomAgent:
         seed: of its choices.
     """
 
+    fresh = False
+
     def __init__(self, num_actions: int, seed: int) -> None:
         self.parameters = Parameters({})
         self._num_actions = num_actions

@@ -52,6 +52,12 @@ def actor_critic_loss(
     return ActorCriticLoss(total, policy, value, entropy)
 
 
+def approx_kl(log_ratios: torch.Tensor) -> torch.Tensor:
+    """Divergence of a policy from the one that acted, KL(old || new), estimated from the log-ratios [N] of
+    its probabilities: mean(r - 1 - log r), unbiased and of little variance (Schulman 2020); 0 of none."""
+    return (log_ratios.exp() - 1 - log_ratios).sum() / max(1, len(log_ratios))
+
+
 def ppo_loss(
     *,
     log_probs: torch.Tensor,
@@ -76,10 +82,10 @@ def ppo_loss(
     policy = -surrogate.mean()
     value, entropy = 0.5 * (value_targets - values).square().mean(), entropies.mean()
     with torch.no_grad():
-        approx_kl = (ratio - 1 - log_ratio).mean()
+        divergence = approx_kl(log_ratio)
         clip_fraction = ((ratio - 1).abs() > clip).float().mean()
     total = policy + weights.value * value - weights.entropy * entropy
-    return ActorCriticLoss(total, policy, value, entropy, approx_kl, clip_fraction)
+    return ActorCriticLoss(total, policy, value, entropy, divergence, clip_fraction)
 
 
 class TdLoss(NamedTuple):

@@ -48,6 +48,53 @@ def gae(
     return Advantages(advantages, advantages + values[:-1])
 
 
+class Corrected(NamedTuple):
+    """What a policy and its value learn from steps that another policy took."""
+
+    advantages: torch.Tensor  # [T, B], each times its truncated ratio
+    value_targets: torch.Tensor  # [T, B]
+    unweighted: torch.Tensor  # [T, B], the advantages for an objective that has the ratio in itself, as PPO's
+
+
+def vtrace(
+    rewards: torch.Tensor,
+    discounts: torch.Tensor,
+    values: torch.Tensor,
+    valid: torch.Tensor,
+    log_ratios: torch.Tensor,
+    gamma: float,
+    tau: float,
+) -> Corrected:
+    """V-trace (Espeholt et al. 2018, eq. 1 and remark 2) with both ratios truncated at 1, cut at the seams of
+    episodes as `gae` is.
+
+        rho_t   = min(1, pi(a_t|s_t) / mu(a_t|s_t))
+        delta_t = rho_t (r_t + gamma d_t V(s_{t+1}) - V(s_t))
+        vs_t    = V(s_t) + delta_t + gamma tau d_t rho_t (vs_{t+1} - V(s_{t+1}))     the value's target
+        A_t     = rho_t (r_t + gamma d_t (tau vs_{t+1} + (1 - tau) V(s_{t+1})) - V(s_t))
+
+    pi is the policy that learns and gave the values, mu the one that acted. A step that pi would hardly take
+    counts little, and cuts off what it cannot know of pi's own future; one that pi would take more often
+    counts no more than once. Where pi is mu, advantages and targets are those of `gae`.
+
+    Args:
+        rewards: [T, B]. discounts: [T, B], 0 or 1. valid: [T, B] bool.
+        values: [T+1, B], the last row being the bootstrap value.
+        log_ratios: [T, B], log pi(a_t|s_t) - log mu(a_t|s_t).
+        gamma: discount factor. tau: lambda.
+    """
+    step_discounts = gamma * discounts
+    weights = log_ratios.clamp(max=0).exp()
+    deltas = weights * (rewards + step_discounts * values[1:] - values[:-1]) * valid
+    decay = tau * step_discounts * weights * valid
+    corrections = torch.zeros_like(values)  # vs_t - V(s_t)
+    for t in range(len(deltas) - 1, -1, -1):
+        corrections[t] = deltas[t] + decay[t] * corrections[t + 1]
+    following = values[1:] + tau * corrections[1:]
+    unweighted = (rewards + step_discounts * following - values[:-1]) * valid
+    return Corrected(weights * unweighted, values[:-1] + corrections[:-1], unweighted)
+
+
 def explained_variance(values: torch.Tensor, targets: torch.Tensor) -> float:
     """1 - Var(target - value) / Var(target), both [N]; 0 where the target is constant."""
     if targets.numel() < 2:

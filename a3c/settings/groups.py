@@ -118,6 +118,13 @@ class LearnConfig:
         low=0,
         algos=ACTOR_CRITICS,
     )
+    fresh: str = setting(
+        "auto",
+        "learn with the newest weights: pull them again after acting, and weigh each step by V-trace's "
+        "truncated importance ratio; auto: with more than 2 workers or on a GPU",
+        choices=("auto", "on", "off"),
+        algos=ACTOR_CRITICS,
+    )
     envs_per_worker: int = setting(
         1, "environments in each worker, stepped as one batch; classic A3C has 1", low=1, high=4096
     )

@@ -36,7 +36,8 @@ _FIXED = (
     "episodes",
     "return_sum",  # of unclipped episode returns
     "length_sum",
-    "lag_sum",  # over applied updates
+    "lag_sum",  # over applied updates: how old the weights of the gradient were, in updates
+    "acting_lag_sum",  # the same of the weights that acted
     *(f"time_{name}" for name in TIMED),
     "metric_count",  # applied gradients behind the metric sums
     "grad_norm",  # sum, before clipping

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import torch
 
 from a3c.agents.base import Agent
 from a3c.envs import EnvBatch
@@ -39,7 +40,7 @@ def collect(
     frames = envs.frames
     while True:
         state = tuple(s.detach() for s in state)
-        initial_state = state
+        initial_state, log_probs = state, []
         observations[0], firsts[0] = step.observation, step.first
         for t in range(length):
             if stopped():
@@ -50,13 +51,15 @@ def collect(
                 step = envs.step(output.action)
             refuse_nonfinite(step, envs.spec.env_id)
             state = output.state
+            if output.log_prob is not None:
+                log_probs.append(output.log_prob)
             actions[t], rewards[t], discounts[t] = output.action, step.reward, step.discount
             observations[t + 1], firsts[t + 1] = step.observation, step.first
         if reward_clip:
             np.clip(rewards, -reward_clip, reward_clip, out=rewards)
         yield Rollout(
             observations, actions, rewards, discounts, firsts, initial_state, state,
-            envs.pop_episodes(), envs.frames - frames,
+            torch.stack(log_probs) if log_probs else None, envs.pop_episodes(), envs.frames - frames,
         )  # fmt: skip
         frames = envs.frames
 

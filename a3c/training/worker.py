@@ -77,7 +77,7 @@ class Worker:
         rollout and its lessons take seconds."""
         agent, board, timings = self.agent, self._board, self._timings
         self._link.context(step=board.get(self._row, "env_steps"))
-        version = self._pull()
+        acting = version = self._pull()
         agent.begin_rollout(self._store.counters())
         rollout = next(self._rollouts, None)
         if rollout is None:
@@ -87,14 +87,14 @@ class Worker:
         for number, lesson in enumerate(lessons):
             if board.stop:
                 break
-            if number:
+            if number or agent.fresh:
                 version = self._pull()
             with timings.time("learn"):
                 gradients, metrics = lesson()
             if gradients is not None:
                 with timings.time("push"):
                     result = self._store.push(gradients, version)
-                count_update(board, self._row, result, metrics)
+                count_update(board, self._row, result, version - acting, metrics)
         count_rollout(board, self._row, rollout, timings.pop())
 
     def _pull(self) -> int:
@@ -118,10 +118,14 @@ def use_gpu(device: str) -> None:
     torch.backends.cudnn.benchmark = True  # shapes stay the same
 
 
-def count_update(board: Scoreboard, row: int, result: PushResult, metrics: dict[str, float]) -> None:
-    """Adds an update's metrics to the worker's row, if it was applied."""
+def count_update(
+    board: Scoreboard, row: int, result: PushResult, older: int, metrics: dict[str, float]
+) -> None:
+    """Adds an update's metrics to the worker's row, if it was applied; `older` is how many updates there were
+    between the pull before acting and the one before learning."""
     if result.applied:
-        board.add(row, metrics | {"metric_count": 1, "grad_norm": result.grad_norm})
+        sums = {"metric_count": 1, "grad_norm": result.grad_norm, "acting_lag_sum": result.lag + older}
+        board.add(row, metrics | sums)
 
 
 def count_rollout(board: Scoreboard, row: int, rollout: Rollout, seconds: dict[str, float]) -> None:

@@ -50,6 +50,7 @@ def interval_row(
         "mean_return": _ratio(spent["return_sum"], spent["episodes"]),
         "mean_length": _ratio(spent["length_sum"], spent["episodes"]),
         "mean_lag": _ratio(spent["lag_sum"], spent["updates"]),
+        "mean_acting_lag": _ratio(spent["acting_lag_sum"], spent["updates"]),
     }
     row |= {f"share_{phase}": _ratio(spent[f"time_{phase}"], busy) for phase in TIMED}
     row |= {name: _ratio(spent[name], spent["metric_count"]) for name in ("grad_norm", *metric_names)}

@@ -18,21 +18,22 @@ def play(agent, observations, firsts, rewards, discounts):
     agent.refresh()
     agent.begin_rollout(Counters())
     state = initial = agent.initial_state(observations.shape[1])
-    actions = []
+    outputs = []
     for t in range(len(rewards)):
-        output = agent.act(observations[t], firsts[t], state)
-        state = output.state
-        actions.append(output.action)
-    return Rollout(observations, np.array(actions), rewards, discounts, firsts, initial, state)
+        outputs.append(agent.act(observations[t], firsts[t], state))
+        state = outputs[-1].state
+    actions = np.array([output.action for output in outputs])
+    log_probs = torch.stack([output.log_prob for output in outputs]) if agent.fresh else None
+    return Rollout(observations, actions, rewards, discounts, firsts, initial, state, log_probs)
 
 
-def taught(make, recompute, epochs=1):
+def taught(make, recompute, **objective):
     """A network of either kind, its agent, and a rollout it played."""
     torch.manual_seed(0)
     network = make()
     shape, dtype = ((5,), np.float32) if isinstance(network, MLP) else ((1, 36, 36), np.uint8)
     policy = ActorCriticPolicy(network, 0, "cpu")
-    agent = A3CAgent(policy, OBJECTIVE._replace(epochs=epochs), recompute)
+    agent = A3CAgent(policy, OBJECTIVE._replace(**objective), recompute)
     return network, agent, play(agent, *scripted(shape, dtype))
 
 
@@ -64,6 +65,41 @@ def plain_loss(network, rollout):
             value = value + 0.5 * (advantage + values[t] - outs[t].value[0]) ** 2
             entropy = entropy + chosen.entropy()
     return (policy + 0.5 * value - 0.03 * entropy) / valid.sum()
+
+
+def plain_vtrace_loss(network, rollout):
+    """Espeholt et al. 2018, eq. 1, as a sum over each step's own future, with a fresh forward pass."""
+    steps, batch = rollout.rewards.shape
+    total, valid = torch.zeros(()), rollout.valid()
+    for b in range(batch):
+        state, outs = network.initial_state(1), []
+        for t in range(steps + 1):
+            if rollout.firsts[t, b]:
+                state = network.initial_state(1)
+            outs.append(network(torch.from_numpy(rollout.observations[t, b : b + 1]), state))
+            state = outs[-1].state
+        values = [float(o.value.detach()) for o in outs]
+        chosen = [torch.distributions.Categorical(logits=outs[t].logits[0]) for t in range(steps)]
+        log_probs = [chosen[t].log_prob(torch.tensor(rollout.actions[t, b])) for t in range(steps)]
+        rho = [min(1.0, float((log_probs[t].detach() - rollout.log_probs[t, b]).exp())) for t in range(steps)]
+
+        def target(s, b=b, values=values, rho=rho):
+            result, weight = values[s], 1.0
+            for t in range(s, steps):
+                if not valid[t, b]:
+                    break
+                d = float(rollout.discounts[t, b])
+                delta = rho[t] * (float(rollout.rewards[t, b]) + 0.9 * d * values[t + 1] - values[t])
+                result, weight = result + weight * delta, weight * 0.9 * 0.8 * d * rho[t]
+            return result
+
+        for t in np.flatnonzero(valid[:, b]):
+            following = 0.8 * target(t + 1) + 0.2 * values[t + 1]
+            reward, d = float(rollout.rewards[t, b]), float(rollout.discounts[t, b])
+            advantage = rho[t] * (reward + 0.9 * d * following - values[t])
+            error = target(t) - outs[t].value[0]
+            total = total - log_probs[t] * advantage + 0.25 * error**2 - 0.03 * chosen[t].entropy()
+    return total / valid.sum()
 
 
 def scripted(shape, dtype, steps=7, batch=3):
@@ -103,6 +139,43 @@ def test_with_unchanged_weights_a_second_pass_gives_the_first_ones_gradient(make
         torch.testing.assert_close(same[name], gradient, rtol=1e-3, atol=1e-5)
     del same_metrics["policy_loss"], metrics["policy_loss"]  # another formula, of the same gradient
     assert same_metrics == pytest.approx(metrics, rel=1e-3, abs=1e-5)
+
+
+KINDS = pytest.mark.parametrize("make", [lambda: MLP(5, 3), lambda: A3CSmall(1, 3, 36)], ids=["mlp", "lstm"])
+
+
+@KINDS
+def test_fresh_weights_that_are_those_that_acted_learn_the_same(make):
+    _, agent, rollout = taught(make, recompute=True)
+    _, fresh, same = taught(make, recompute=False, fresh=True)
+    assert np.array_equal(rollout.actions, same.actions)
+    (expected, metrics), (found, fresh_metrics) = agent.gradients(rollout), fresh.gradients(same)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-5)
+    del metrics["truncated_share"], fresh_metrics["truncated_share"]  # of ratios that are 1 but for rounding
+    assert fresh_metrics == pytest.approx(metrics, rel=1e-3, abs=1e-5)
+
+
+@KINDS
+def test_fresh_weights_learn_by_vtrace(make):
+    network, agent, rollout = taught(make, recompute=False, fresh=True)
+    agent.parameters.flat.add_(0.03 * torch.randn_like(agent.parameters.flat))  # others' updates
+    agent.refresh()
+    gradients, metrics = agent.gradients(rollout)
+    plain_vtrace_loss(network, rollout).backward()
+    for name, weight in network.named_parameters():
+        expected = torch.zeros_like(weight) if weight.grad is None else weight.grad
+        torch.testing.assert_close(gradients[name], expected, rtol=1e-3, atol=1e-5)
+    assert set(metrics) == set(METRICS)
+    assert 0 < metrics["mean_ratio"] < 1
+    assert 0 < metrics["truncated_share"] < 1
+    assert metrics["approx_kl"] > 0
+
+
+def test_fresh_weights_need_no_graph_of_acting():
+    _, agent, rollout = taught(lambda: A3CSmall(1, 3, 36), recompute=False, fresh=True)
+    assert not any(part.requires_grad for part in (*agent._seen, rollout.log_probs, *rollout.final_state))
+    assert all(part.dtype == torch.uint8 for part in agent._seen)
 
 
 def test_a_later_pass_does_not_push_a_probability_further_than_the_clip_range():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from a3c.agents.actor_critic import learns_fresh, make_objective
 from a3c.agents.make import ALGORITHMS, make_agent, make_policy
 from a3c.agents.random_agent import RandomAgent
 from a3c.envs import resolve_env
@@ -48,6 +49,23 @@ def test_the_others_take_none(algo):
     agent = make_agent(config, STATES, 0, "cpu")
     assert isinstance(agent, RandomAgent) != FACTS[algo].tabular
     assert list(agent.parameters.shapes) == ["q"] * FACTS[algo].tabular
+
+
+@pytest.mark.parametrize(
+    ("flags", "device", "fresh"),
+    [
+        ({"workers": 0}, "cpu", False),
+        ({"workers": 2}, "cpu", False),
+        ({"workers": 3}, "cpu", True),
+        ({"workers": 1}, "cuda:0", True),
+        ({"workers": 16, "fresh": "off"}, "cpu", False),
+        ({"workers": 0, "fresh": "on"}, "cpu", True),
+    ],
+)
+def test_fresh_weights_by_default_where_they_pay(flags, device, fresh):
+    config = resolve({"env": "none", "preset": "none"} | flags)
+    assert learns_fresh(config, device) == fresh
+    assert make_objective(config, device).fresh == fresh
 
 
 def test_nobody_else_asks_an_algorithm_for_its_name():

@@ -8,6 +8,7 @@ from a3c.agents.actor_critic import METRICS, ActorCriticPolicy, Objective
 from a3c.agents.ppo import PpoAgent
 from a3c.errors import UsageError
 from a3c.learning.losses import LossWeights, ppo_loss
+from a3c.learning.returns import vtrace
 from a3c.networks.actor_critic import MLP
 from a3c.settings.config import resolve
 from a3c.settings.groups import PpoConfig
@@ -15,11 +16,11 @@ from a3c.types import Counters, Rollout
 from tests.agents.learning import train
 
 
-def make(epochs=2, **settings):
+def make(epochs=2, fresh=False, **settings):
     torch.manual_seed(0)
     policy = ActorCriticPolicy(MLP(5, 3), 0, "cpu")
     config = PpoConfig(**{"minibatch_size": 4} | settings)
-    return PpoAgent(policy, Objective(0.9, 0.8, LossWeights(0.5, 0.03), epochs), config)
+    return PpoAgent(policy, Objective(0.9, 0.8, LossWeights(0.5, 0.03), epochs, fresh=fresh), config)
 
 
 def play(agent, steps=7, batch=3):
@@ -32,9 +33,10 @@ def play(agent, steps=7, batch=3):
     discounts[1, 0] = 0.0  # terminated; environment 1 is truncated
     agent.refresh()
     agent.begin_rollout(Counters())
-    actions = [agent.act(observations[t], firsts[t], ()).action for t in range(steps)]
+    outputs = [agent.act(observations[t], firsts[t], ()) for t in range(steps)]
+    actions, log_probs = np.array([o.action for o in outputs]), torch.stack([o.log_prob for o in outputs])
     rewards = rng.normal(size=(steps, batch)).astype(np.float32)
-    return Rollout(observations, np.array(actions), rewards, discounts, firsts, (), ())
+    return Rollout(observations, actions, rewards, discounts, firsts, (), (), log_probs)
 
 
 def test_every_epoch_sees_every_real_step_once():
@@ -42,7 +44,7 @@ def test_every_epoch_sees_every_real_step_once():
     rollout = play(agent)
     lessons = agent.lessons(rollout)
     count = rollout.env_steps
-    seen = [lesson.args[2] for lesson in lessons]
+    seen = [lesson.args[1] for lesson in lessons]
     assert len(lessons) == 2 * round(count / 4)
     half = len(lessons) // 2
     for epoch in (seen[:half], seen[half:]):
@@ -61,7 +63,7 @@ def test_gradient_is_that_of_the_plain_loss():
     agent = make(epochs=1, minibatch_size=100)
     rollout = play(agent)
     lesson = agent.lessons(rollout)[0]
-    observations, samples, _ = lesson.args
+    observations, samples = lesson.args[0]()
     agent.parameters.flat.add_(0.05 * torch.randn_like(agent.parameters.flat))  # somebody else's update
     agent.refresh()
     gradients, metrics = lesson()
@@ -107,11 +109,45 @@ def test_a_ratio_that_has_gone_far_enough_pulls_no_more(log_ratio, advantage, mo
 def test_unseen_advantages_are_those_of_the_acting_weights():
     agent = make()
     rollout = play(agent)
-    observations, samples, _ = agent.lessons(rollout)[0].args
+    observations, samples = agent.lessons(rollout)[0].args[0]()
     output = agent.policy.evaluate(observations)
     torch.testing.assert_close(samples.values, output.value.detach())
     chosen = torch.log_softmax(output.logits.detach(), -1).gather(-1, samples.actions.unsqueeze(-1))
     torch.testing.assert_close(samples.log_probs, chosen.squeeze(-1))
+
+
+def test_fresh_advantages_are_those_of_vtrace_by_the_weights_of_the_first_lesson():
+    agent = make(fresh=True)
+    rollout = play(agent)
+    lessons = agent.lessons(rollout)
+    agent.parameters.flat.add_(0.1 * torch.randn_like(agent.parameters.flat))  # others' updates
+    agent.refresh()
+    lessons[0]()
+    observations, samples = lessons[0].args[0]()
+    everything = torch.from_numpy(rollout.observations)
+    with torch.no_grad():
+        output = agent.policy.network(everything.flatten(0, 1), ())
+        values = output.value.view(8, 3)
+        chosen = torch.log_softmax(output.logits.view(8, 3, 3)[:-1], -1)
+    log_probs = chosen.gather(-1, torch.from_numpy(rollout.actions).unsqueeze(-1)).squeeze(-1)
+    valid = torch.from_numpy(rollout.valid())
+    expected = vtrace(
+        torch.from_numpy(rollout.rewards), torch.from_numpy(rollout.discounts), values, valid,
+        log_probs - rollout.log_probs, 0.9, 0.8,
+    )  # fmt: skip
+    torch.testing.assert_close(samples.advantages, expected.unweighted[valid])
+    torch.testing.assert_close(samples.targets, expected.value_targets[valid])
+    torch.testing.assert_close(samples.log_probs, rollout.log_probs[valid])  # what the ratio is to
+    torch.testing.assert_close(observations, everything[:-1][valid])
+
+
+def test_fresh_weights_that_are_those_that_acted_learn_the_same():
+    gradients = []
+    for fresh in (False, True):
+        agent = make(fresh=fresh)
+        gradients.append(agent.lessons(play(agent))[0]()[0])
+    for name, expected in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], expected, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(

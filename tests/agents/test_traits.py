@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from a3c.agents.make import ALGORITHMS, make_agent, make_policy
-from a3c.settings.algorithms import ALGOS, TABULAR, WITH_NETWORK
+from a3c.settings.algorithms import ACTOR_CRITICS, ALGOS, TABULAR, WITH_NETWORK
 from a3c.training.inline_team import InlineLink
 from a3c.training.worker import Worker, WorkerSpec
 from tests.agents.learning import make_session
@@ -19,7 +19,13 @@ TRICKS = {  # enough for every agent to learn within a few rollouts
 }
 
 
-def given(algo, **more):
+FRESH = tuple(f"{algo} fresh" for algo in ACTOR_CRITICS)
+"""Agents that learn with other weights than those that acted."""
+
+
+def given(kind, **more):
+    algo, _, fresh = kind.partition(" ")
+    more |= {"fresh": "on"} if fresh else {}
     env = "CartPole-v1" if algo in WITH_NETWORK else "FrozenLake-v1"
     return {"env": env, "algo": algo, "preset": "none", "num_steps": "8", **TRICKS.get(algo, {}), **more}
 
@@ -34,7 +40,7 @@ def take_steps(worker, rollouts):
         worker.step()
 
 
-@pytest.mark.parametrize("algo", ALGOS)
+@pytest.mark.parametrize("algo", ALGOS + FRESH)
 @pytest.mark.parametrize("batch", ["1", "5"])
 def test_any_number_of_environments(tmp_path, algo, batch):
     worker, session = make_worker(tmp_path, algo, envs_per_worker=batch)
@@ -62,7 +68,7 @@ def test_a_stop_waits_for_no_more_lessons(tmp_path):
     worker.close()
 
 
-@pytest.mark.parametrize("algo", ALGOS)
+@pytest.mark.parametrize("algo", ALGOS + FRESH)
 def test_the_same_seed_makes_the_same_weights(tmp_path, algo):
     weights = []
     for seed in ("1", "1", "2"):
@@ -147,7 +153,7 @@ class OneStep(gymnasium.Env):
 gymnasium.register("OneStep-v0", entry_point=OneStep)
 
 
-@pytest.mark.parametrize("algo", WITH_NETWORK)
+@pytest.mark.parametrize("algo", WITH_NETWORK + FRESH)
 @pytest.mark.parametrize("limit", [False, True])
 def test_only_a_terminal_step_ends_the_value(tmp_path, algo, limit):
     """From a state whose successor is worth 10, the target is 1 when terminated, 1 + gamma 10 when cut."""
@@ -171,7 +177,7 @@ def test_only_a_terminal_step_ends_the_value(tmp_path, algo, limit):
     assert measured / totals["metric_count"] == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("algo", WITH_NETWORK)
+@pytest.mark.parametrize("algo", WITH_NETWORK + FRESH)
 @pytest.mark.parametrize("mode", ["nan_observation", "nan_reward"])
 def test_f_nothing_is_learned_from_what_is_not_finite(tmp_path, algo, mode):
     more = {"env": "tests.fault_env:Fault-v0", "env_kwargs": {"mode": mode, "at": 30}}
@@ -181,7 +187,7 @@ def test_f_nothing_is_learned_from_what_is_not_finite(tmp_path, algo, mode):
     assert torch.isfinite(session.memory.weights).all()
 
 
-@pytest.mark.parametrize("algo", WITH_NETWORK)
+@pytest.mark.parametrize("algo", WITH_NETWORK + FRESH)
 def test_a_rollout_may_be_one_step(tmp_path, algo):
     worker, session = make_worker(tmp_path, algo, num_steps="1")
     take_steps(worker, 30)

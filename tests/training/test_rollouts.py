@@ -55,7 +55,7 @@ class Recorder:
     def act(self, observation, first, state):
         (count,) = state
         count = count * torch.from_numpy(~first).unsqueeze(1) + 1
-        return ActorOutput(count.squeeze(1).long().numpy(), (count,))
+        return ActorOutput(count.squeeze(1).long().numpy(), (count,), -count.squeeze(1))
 
 
 def rollouts(length, clip=1.0, poison=None):
@@ -75,6 +75,7 @@ def test_what_a_rollout_holds():
     assert [e.episode_return for e in rollout.episodes] == [7.0, 7.0]  # raw
     assert rollout.frames == 4 * 8
     assert rollout.actions[:, 0].tolist() == [1, 2, 3, 1]
+    assert rollout.log_probs[:, 0].tolist() == [-1, -2, -3, -1]
 
 
 def test_the_next_rollout_goes_on_where_the_last_ended():

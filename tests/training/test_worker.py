@@ -124,6 +124,39 @@ def test_a_stale_gradient_is_counted_and_not_applied(tmp_path):
     assert totals["metric_count"] == 0
 
 
+def after_acting(worker, action):
+    """Has `action()` happen between a worker's rollout and its first lesson."""
+    lessons = worker.agent.lessons
+
+    def interrupted(rollout):
+        found = lessons(rollout)
+        action()
+        return found
+
+    worker.agent.lessons = interrupted
+
+
+@pytest.mark.parametrize(("fresh", "learns_with_new"), [("on", True), ("off", False)])
+@pytest.mark.parametrize("algo", ["a3c", "ppo"])
+def test_fresh_weights_are_pulled_after_acting(tmp_path, algo, fresh, learns_with_new):
+    session, worker = make(tmp_path, algo=algo, fresh=fresh, lr=0.0, epochs=1)
+    after_acting(worker, lambda: session.memory.weights.mul_(0.5))
+    worker.step()
+    assert session.board.total("updates") == 1
+    assert worker.agent.parameters.flat.equal(session.memory.weights) == learns_with_new
+
+
+@pytest.mark.parametrize(("fresh", "lag"), [("on", 2), ("off", 6)])
+def test_both_ages_are_counted(tmp_path, fresh, lag):
+    """Others make 4 updates while it acts and 2 while it learns."""
+    session, worker = make(tmp_path, fresh=fresh)
+    board = session.board
+    after_acting(worker, lambda: board.add(board.main_row, {"updates": 4}))
+    before_each_lesson(worker, lambda: board.add(board.main_row, {"updates": 2}))
+    worker.step()
+    assert (board.total("lag_sum"), board.total("acting_lag_sum")) == (lag, 6)
+
+
 def test_seeds_differ_by_worker_and_incarnation(tmp_path):
     session = make_session(tmp_path, **SMALL)
     resumed = make_session(tmp_path, resumes=1, **SMALL)

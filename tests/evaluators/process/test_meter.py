@@ -19,11 +19,12 @@ def board_row(seconds=2.0, **sums):
 def test_rates_means_and_shares_are_of_the_interval_alone():
     row = board_row(
         env_steps=200, frames=800, updates=10, episodes=4, return_sum=50.0, length_sum=400, lag_sum=30,
-        time_env=3.0, time_learn=1.0, metric_count=5, entropy=2.5, grad_norm=10.0, rejected_stale=2,
+        acting_lag_sum=150, time_env=3.0, time_learn=1.0, metric_count=5, entropy=2.5, grad_norm=10.0,
+        rejected_stale=2,
     )  # fmt: skip
     assert row == {
         "steps_per_second": 100, "frames_per_second": 400, "updates_per_second": 5,
-        "mean_return": 12.5, "mean_length": 100, "mean_lag": 3,
+        "mean_return": 12.5, "mean_length": 100, "mean_lag": 3, "mean_acting_lag": 15,
         "share_env": 0.75, "share_act": 0, "share_learn": 0.25, "share_pull": 0, "share_push": 0,
         "grad_norm": 2.0, "entropy": 0.5,
         "episodes": 4, "rejected_nonfinite": 0, "rejected_stale": 2,
