@@ -22,14 +22,15 @@ ATARI = ["--env", "PongNoFrameskip-v4", "--model", "a3c-lstm", "--gpu-ids", "0",
 
 
 @pytest.mark.parametrize(("bf16", "least"), [(False, 0.999), (True, 0.95)])
-def test_gradients_agree_with_the_cpus(monkeypatch, bf16, least):
+@pytest.mark.parametrize("fresh", [False, True])
+def test_gradients_agree_with_the_cpus(monkeypatch, bf16, least, fresh):
     """Of the same actions, the likeliest: the devices' generators draw different ones."""
     monkeypatch.setattr(ActorCriticPolicy, "select_actions", lambda self, logits: logits.argmax(-1))
     flat = []
     for device, low in (("cuda:0", bf16), ("cpu", False)):
         torch.manual_seed(0)
         policy = ActorCriticPolicy(A3Clstm(1, 6), 0, device, bf16=low)
-        agent = A3CAgent(policy, OBJECTIVE, recompute=device != "cpu")
+        agent = A3CAgent(policy, OBJECTIVE._replace(fresh=fresh), recompute=device != "cpu")
         gradients, _ = agent.gradients(play(agent, *scripted((1, 80, 80), np.uint8)))
         flat.append(torch.cat([g.float().reshape(-1) for g in gradients.values()]))
     assert torch.nn.functional.cosine_similarity(*flat, dim=0) > least
