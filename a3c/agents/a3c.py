@@ -9,6 +9,10 @@ of it is computed once more, in one batch.
 A rollout may be learned from several times (`epochs`). From the second pass on the weights are no longer
 those that acted, so what is computed is PPO's objective (Schulman et al. 2017, eq. 7), which stops rewarding
 an action once its probability has moved far enough.
+
+With fresh weights the first pass, too, is with weights newer than those that acted: nothing is kept from
+acting but the log-probabilities of the actions, and V-trace corrects for the difference. The passes after it
+take its advantages, and their ratio is to its policy.
 """
 
 from __future__ import annotations

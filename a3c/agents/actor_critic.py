@@ -156,7 +156,7 @@ class Samples(NamedTuple):
 
     actions: torch.Tensor  # [N] int64
     log_probs: torch.Tensor  # [N], of the actions, which the ratio of PPO's objective is to
-    values: torch.Tensor  # [N]
+    values: torch.Tensor  # [N], by the weights that the advantages are of
     advantages: torch.Tensor  # [N]
     targets: torch.Tensor  # [N], of the value
     log_ratios: torch.Tensor  # [N], of the policy that the advantages are of to the one that acted
@@ -233,12 +233,12 @@ class ActorCriticAgent:
     def surrogate_gradients(
         self, logits: torch.Tensor, values: torch.Tensor, samples: Samples
     ) -> tuple[Gradients, dict[str, float]]:
-        """Gradient of PPO's clipped loss, for samples that were collected with older weights, and metrics.
+        """Gradient of PPO's loss on samples of a rollout, by weights that changed since, and metrics.
 
         Args:
             logits: [N, A], of the weights as they are now.
             values: [N], of the weights as they are now.
-            samples: what the weights that acted say.
+            samples: what is to be learned.
         """
         log_probs, entropies = evaluate_actions(logits, samples.actions)
         loss = ppo_loss(
@@ -255,7 +255,7 @@ class ActorCriticAgent:
 
 
 def report(loss: ActorCriticLoss, samples: Samples) -> dict[str, float]:
-    """The metrics of a lesson: of its loss, and of the critic while acting."""
+    """The metrics of a lesson: of its loss, and of what the critic knew before the first one."""
     ratios = samples.log_ratios.exp()
     return {
         "policy_loss": float(loss.policy.detach()),
