@@ -284,7 +284,7 @@ def make_policy(config: Config, spec: EnvSpec, seed: int, device: str, greedy: b
 
 
 def learns_fresh(config: Config, device: str) -> bool:
-    """What `--fresh` says or, by default: where acting makes weights old, or computing again is cheap."""
+    """What `--fresh` says; auto: where acting makes weights old, or computing again is cheap."""
     if config.learn.fresh != "auto":
         return config.learn.fresh == "on"
     return (config.run.workers or 0) > 2 or device != "cpu"

@@ -119,7 +119,7 @@ class LearnConfig:
         algos=ACTOR_CRITICS,
     )
     fresh: str = setting(
-        "auto",
+        "off",
         "learn with the newest weights: pull them again after acting, and weigh each step by V-trace's "
         "truncated importance ratio; auto: with more than 2 workers or on a GPU",
         choices=("auto", "on", "off"),

@@ -54,15 +54,15 @@ def test_the_others_take_none(algo):
 @pytest.mark.parametrize(
     ("flags", "device", "fresh"),
     [
-        ({"workers": 0}, "cpu", False),
-        ({"workers": 2}, "cpu", False),
-        ({"workers": 3}, "cpu", True),
-        ({"workers": 1}, "cuda:0", True),
+        ({"workers": 0, "fresh": "auto"}, "cpu", False),
+        ({"workers": 2, "fresh": "auto"}, "cpu", False),
+        ({"workers": 3, "fresh": "auto"}, "cpu", True),
+        ({"workers": 1, "fresh": "auto"}, "cuda:0", True),
         ({"workers": 16, "fresh": "off"}, "cpu", False),
         ({"workers": 0, "fresh": "on"}, "cpu", True),
     ],
 )
-def test_fresh_weights_by_default_where_they_pay(flags, device, fresh):
+def test_fresh_weights_where_they_are_asked_for(flags, device, fresh):
     config = resolve({"env": "none", "preset": "none"} | flags)
     assert learns_fresh(config, device) == fresh
     assert make_objective(config, device).fresh == fresh
