@@ -4,6 +4,7 @@ import json
 import mmap
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -133,10 +134,11 @@ def poison(pid: int) -> int:
     """Overwrites the shared tensors of a running run with NaN, through the main process's descriptors."""
     found = 0
     for link in Path(f"/proc/{pid}/fd").iterdir():
-        if "torch_" in os.readlink(link) and link.stat().st_size > 10_000:  # not the scoreboard
-            with link.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
-                memory[:4096] = b"\xff" * 4096
-                found += 1
+        with suppress(FileNotFoundError):  # a status or a log that was open for a moment
+            if "torch_" in os.readlink(link) and link.stat().st_size > 10_000:  # not the scoreboard
+                with link.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+                    memory[:4096] = b"\xff" * 4096
+                    found += 1
     return found
 
 
