@@ -149,7 +149,7 @@ def test_f31_a_poisoned_run_is_taken_back_once_and_goes_on(tmp_path):
         wait_for(run.checkpoints, what="a checkpoint")
         pid = run.status()["workers"][0]["pid"]
         assert poison(run.process.pid)
-        wait_for(lambda: "are taken back, once" in run.output, 30, "the roll-back")
+        wait_for(lambda: "are taken back, once" in run.output, 60, "the roll-back")
         steps = run.status()["steps"]
         run.wait_until(lambda s: s["steps"] > steps + 100)
         assert not psutil.pid_exists(pid)
