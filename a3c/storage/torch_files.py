@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from a3c.files import open_file
-from a3c.storage.tensor_files import MAX_BYTES, Tensors, non_finite, own_copy
+from a3c.storage.tensor_files import MAX_BYTES, Tensors, own_copy
 
 _MAX_PICKLE_BYTES = 2**18  # a hundred tensors take 20 kB
 _OLD_PICKLES = 5  # magic number, protocol, sizes of types, the state dict, names of the storages
@@ -86,10 +86,7 @@ def _checked(loaded: Any, limit: int) -> Tensors:
         limit -= tensor.numel() * tensor.element_size()
         if limit < 0:  # an expanded view: few bytes in the file, any number in memory
             raise ValueError("its tensors are larger than the file")
-    weights = {name: own_copy(tensor) for name, tensor in loaded.items()}
-    if bad := non_finite(weights):
-        raise ValueError(f"{bad[0][:50]!r} holds numbers that are not finite")
-    return weights
+    return {name: own_copy(tensor) for name, tensor in loaded.items()}
 
 
 def _inside(loaded: Mapping[Any, Any]) -> str:

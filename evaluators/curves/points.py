@@ -21,7 +21,7 @@ from a3c.storage.run_directory import METRICS, load_config
 TRAIN, EVALUATION = "train", "evaluation"
 AXES = ("steps", "frames", "episodes", "time")
 
-_TOO_LARGE = 1e30
+_TOO_LARGE = 1e30  # for the arithmetic of axes
 
 MOST_ROWS = 50_000
 """Rows of a kind that are kept: where a run has more, every second, fourth, ... of them. A day has 8,640."""
