@@ -72,8 +72,9 @@ def _read(path: Path) -> Tensors:
     if path.is_dir():
         raise CheckpointError(f"{path} is no checkpoint; name a run's ckpt-... or best-... folder, or a file")
     try:
-        place, is_safe = path.resolve(), path.suffix == ".safetensors"
-        return _real_and_finite(decode_tensors(read_safetensors(place)) if is_safe else read_state_dict(place))
+        if path.suffix == ".safetensors":
+            return _real_and_finite(decode_tensors(read_safetensors(path.resolve())))
+        return _real_and_finite(read_state_dict(path.resolve()))
     except OSError as error:
         raise CheckpointError(f"cannot read weights from {path}: {error.strerror or error}") from error
     except Exception as error:  # parsers of hostile bytes raise anything
