@@ -131,3 +131,15 @@ def script(
     """Runs a script of the project to its end."""
     environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", **(env or {})}
     return run_to_the_end(str(ROOT / name), *flags, cwd=cwd, environ=environ)
+
+
+def end_by_force(run: Run, hangs: Path) -> None:
+    """Stops a run whose worker does not leave, by signals until one of them forces it."""
+    wait_for(hangs.exists, what="a worker that does not leave")
+    family = run.family()
+    run.signal(signal.SIGINT)
+    run.wait_until(lambda s: s["state"] == "stopping", 10)
+    # again and again: one that comes right after the first is taken for the same request
+    wait_for(lambda: run.signal(signal.SIGINT) or run.process.poll() is not None, 10, "the forced end")
+    assert run.end(10) == 128 + signal.SIGINT
+    wait_for(lambda: gone(family), 5, "all processes to end")

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tests.processes.test_descriptors import full_pipe, stopped_terminal
-from tests.run_tools import TINY, Run, gone, wait_for
+from tests.run_tools import TINY, Run, end_by_force
 
 CARTPOLE = ["--env", "CartPole-v1", "--workers", "1", "--checkpoint-every", "1", "--eval-every", "0", *TINY]
 
@@ -50,13 +50,7 @@ def test_f61_a_second_signal_ends_a_run_whose_output_nobody_reads(tmp_path, unre
     kwargs = ["mode=hang", "at=500", f"tally={hangs}"]
     flags = ["--env", "fault_env:Fault-v0", "--env-kwargs", *kwargs, "--workers", "1", *TINY]
     with Run(tmp_path, *flags, "--grace", "60", output=unread, env={"TERM": "xterm"}) as run:
-        wait_for(hangs.exists, what="a worker that does not leave")
-        family = run.family()
-        run.signal(signal.SIGINT)
-        run.wait_until(lambda s: s["state"] == "stopping", 10)
-        wait_for(lambda: run.signal(signal.SIGINT) or run.process.poll() is not None, 10, "the forced end")
-        assert run.end(10) == 128 + signal.SIGINT
-        wait_for(lambda: gone(family), 5, "all processes to end")
+        end_by_force(run, hangs)
 
 
 def test_f62_limits_hold_while_one_process_evaluates_all_the_time(tmp_path):

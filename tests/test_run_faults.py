@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from a3c.storage.checkpoint import read_checkpoint
-from tests.run_tools import TINY, Run, gone, wait_for
+from tests.run_tools import TINY, Run, end_by_force, gone, wait_for
 
 CARTPOLE = ["--env", "CartPole-v1", "--workers", "1", "--checkpoint-every", "1", "--eval-every", "1", *TINY]
 TWO_WORKERS = ["--workers", "2"]  # on two cores they leave the evaluator none: it yields to workers
@@ -131,14 +131,7 @@ def test_f14_a_second_signal_forces(tmp_path):
     kwargs = ["mode=hang", "at=500", f"tally={hangs}"]
     flags = ["--env", "fault_env:Fault-v0", "--env-kwargs", *kwargs, "--workers", "1", *TINY]
     with Run(tmp_path, *flags, "--grace", "60") as run:
-        wait_for(hangs.exists, what="a worker that does not leave")
-        family = run.family()
-        run.signal(signal.SIGINT)
-        run.wait_until(lambda s: s["state"] == "stopping", 10)
-        # again and again: one that comes right after the first is taken for the same request
-        wait_for(lambda: run.signal(signal.SIGINT) or run.process.poll() is not None, 10, "the forced end")
-        assert run.end(10) == 128 + signal.SIGINT
-        wait_for(lambda: gone(family), 5, "all processes to end")
+        end_by_force(run, hangs)
 
 
 def test_f14_a_stop_wakes_paused_processes(tmp_path):
