@@ -152,6 +152,18 @@ def test_original_weights_see_one_frame(tmp_path):
     assert "--frame-stack" in error
 
 
+def test_weights_of_another_game_start_a_run_in_part(tmp_path):
+    pong = A3Clstm(1, 6).state_dict()
+    torch.save(pong, tmp_path / "Pong-v0.dat")
+    flags = ["--env", "Breakout-v0", "--workers", "0", "--max-steps", "10", "--lr", "0", *UNSCORED]
+    with Run(tmp_path, *flags, "--init-from", str(tmp_path / "Pong-v0.dat"), "--partial") as run:
+        assert run.end() == 0, run.output
+    assert "the others fresh: actor_linear.weight is [6, 512], not [4, 512]; actor_linear.bias" in run.output
+    saved = read_checkpoint(run.checkpoints()[-1]).model
+    assert torch.equal(saved["conv1.weight"], pong["conv1.weight"])
+    assert saved["actor_linear.weight"].shape == (4, 512)
+
+
 def test_the_background_is_measured_once_and_not_learned(finished, tmp_path):
     measured = read_checkpoint(finished.checkpoints()[-1])
     config = from_dict(measured.state["config"], "the checkpoint")

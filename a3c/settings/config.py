@@ -195,6 +195,8 @@ def contradictions(config: Config, given: set[str]) -> list[str]:
         found.append(f"--min-workers {config.run.min_workers} is more than --workers {config.run.workers}")
     if config.run.load and config.run.init_from:
         found.append("--load continues a run and --init-from starts one; give only one of them")
+    if "partial" in given and config.run.partial and not config.run.init_from:
+        found.append("--partial goes with --init-from FILE, of which it takes what fits")
     return found
 
 
@@ -288,7 +290,12 @@ def resolve_resumed(saved: Config, given: Mapping[str, Any]) -> Config:
                 f"{settings()[name].flag} {given[name]}: the saved run has {saved.get(name) or 'none'}; "
                 "leave the flag out, or start a new run without --load"
             )
-    start = {"load", "run_dir", "init_from"}  # they belong to the start that was saved, not to this one
+    start = {
+        "load",
+        "run_dir",
+        "init_from",
+        "partial",
+    }  # they belong to the start that was saved, not to this one
     kept = {name: saved.get(name) for name in settings() if name not in start}
     return build_config(("saved settings", kept), (COMMAND_LINE, given))
 

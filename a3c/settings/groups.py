@@ -326,6 +326,9 @@ class RunConfig:
     init_from: str = setting(
         "", "start a new run with the weights of FILE: a checkpoint, .safetensors or a state dict of torch"
     )
+    partial: bool = setting(
+        False, "with --init-from: take the weights that fit by name and shape, and say which do not"
+    )
     preset: str = setting(
         "", "named settings (see `a3c presets`); default: those made for --env and --algo; none: no preset"
     )

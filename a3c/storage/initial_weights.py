@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -23,8 +24,13 @@ _WRAPPERS = ("module.", "_orig_mod.", "model.", "network.", "net.", "policy.")
 """What other programs put before every name: of torch's own wrappers, and common names of a module's
 field."""
 
+_DIFFERENCES_SHOWN = 6
+_log = logging.getLogger(__name__)
 
-def load_initial_weights(path: Path, wanted: Shapes, optional: Tensors) -> Tensors:
+
+def load_initial_weights(
+    path: Path, wanted: Shapes, optional: Tensors, fresh: Tensors | None = None
+) -> Tensors:
     """Weights by name, as `wanted` names and shapes them.
 
     Names that differ only by a prefix that all of them have are taken for what they mean.
@@ -33,6 +39,8 @@ def load_initial_weights(path: Path, wanted: Shapes, optional: Tensors) -> Tenso
         path: of a checkpoint's folder, or of a file.
         wanted: every name and shape.
         optional: those that may be missing, with their values then.
+        fresh: values for all that the file has not, or in another shape, which is said in the log; None:
+            then the file is refused.
 
     Raises:
         CheckpointError: the file is missing, damaged or unsafe; or it holds other weights, of which it says
@@ -40,13 +48,17 @@ def load_initial_weights(path: Path, wanted: Shapes, optional: Tensors) -> Tenso
     """
     read = _read(path)
     candidates = [optional | named for named in (read, *(_without(prefix, read) for prefix in _WRAPPERS))]
-    weights = next((named for named in candidates if named.keys() == wanted.keys()), candidates[0])
+    weights = max(candidates, key=lambda named: len(named.keys() & wanted.keys()))
     different = differences(wanted, {name: tuple(tensor.shape) for name, tensor in weights.items()})
-    if different:
-        more = f"; and {len(different) - 6} more" if len(different) > 6 else ""
-        words = "; ".join(different[:6]) + more
+    if not different:
+        return weights
+    more = f"; and {len(different) - _DIFFERENCES_SHOWN} more" if len(different) > _DIFFERENCES_SHOWN else ""
+    words = "; ".join(different[:_DIFFERENCES_SHOWN]) + more
+    fitting = {name: tensor for name, tensor in weights.items() if tensor.shape == wanted.get(name)}
+    if fresh is None or not fitting.keys() - optional.keys():
         raise CheckpointError(f"{path} holds other weights than this network has: {words}")
-    return weights
+    _log.warning("%d of %d tensors are of %s, the others fresh: %s", len(fitting), len(wanted), path, words)
+    return {**fresh, **fitting}
 
 
 def _without(prefix: str, weights: Tensors) -> Tensors:

@@ -134,13 +134,14 @@ def find_checkpoint(run: RunDirectory) -> tuple[Path, Checkpoint] | None:
 
 
 def begin(session: Session, initial: Parameters) -> None:
-    """Fills the memory with fresh weights, or those of --init-from."""
+    """Fills the memory with fresh weights, or those of --init-from; with --partial as far as they fit."""
     path = session.config.run.init_from
     backgrounds = [name for name in initial.views if name.endswith(BACKGROUND)]
     if path:  # weights from elsewhere may bring no background: they were trained without
         optional = {name: initial.views[name] for name in backgrounds}
+        fresh = initial.views if session.config.run.partial else None
         try:
-            weights = load_initial_weights(Path(path), session.memory.shapes, optional)
+            weights = load_initial_weights(Path(path), session.memory.shapes, optional, fresh)
         except CheckpointError as error:
             hint = "; what it sees is set by --frame-stack and --frame-size" if backgrounds else ""
             what = f"--init-from for --model {session.config.learn.model}"

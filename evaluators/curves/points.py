@@ -26,7 +26,7 @@ _TOO_LARGE = 1e30  # for the arithmetic of axes
 MOST_ROWS = 50_000
 """Rows of a kind that are kept: where a run has more, every second, fourth, ... of them. A day has 8,640."""
 
-_OWN_TO_A_RUN = {"seed", "run_dir", "load", "init_from"}
+_OWN_TO_A_RUN = {"seed", "run_dir", "load", "init_from", "partial"}
 """Settings in which the seeds of one curve may differ."""
 
 _GRID = 300  # points of an average over runs

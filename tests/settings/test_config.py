@@ -151,6 +151,7 @@ class TestMistakes:
             (["--clip-range", "0.1"], "give --epochs 2 or more"),
             (["--optimizer", "rmsprop", "--amsgrad"], "--amsgrad is a variant of adam"),
             (["--load", "--init-from", "x.pt"], "give only one"),
+            (["--partial"], "--partial goes with --init-from FILE"),
         ],
     )
     def test_each_has_its_words(self, argv: list[str], words: str) -> None:

@@ -147,6 +147,38 @@ def test_what_is_optional_may_be_missing_or_there(tmp_path: Path) -> None:
     assert torch.equal(load_initial_weights(path, NETWORK, optional)["bias"], WEIGHTS["bias"])
 
 
+def load_partly(path: Path) -> Tensors:
+    fresh = {name: torch.full(shape, 9.0) for name, shape in NETWORK.items()}
+    return load_initial_weights(path, NETWORK, {}, fresh)
+
+
+def test_what_fits_is_taken_and_the_rest_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "weights.pt"
+    saved = {"weight": WEIGHTS["weight"], "bias": torch.zeros(5), "more": torch.zeros(1)}
+    torch.save({f"module.{name}": tensor for name, tensor in saved.items()}, path)
+    weights = load_partly(path)
+    assert torch.equal(weights["weight"], WEIGHTS["weight"])
+    assert torch.equal(weights["bias"], torch.full((2,), 9.0))
+    assert weights.keys() == NETWORK.keys()
+    assert caplog.messages == [
+        f"1 of {len(NETWORK)} tensors are of {path}, the others fresh: "
+        "more is not known; bias is [5], not [2]"
+    ]
+
+
+def test_all_that_fits_is_taken_without_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    torch.save(WEIGHTS, tmp_path / "weights.pt")
+    weights = load_partly(tmp_path / "weights.pt")
+    assert all(torch.equal(weights[name], WEIGHTS[name]) for name in NETWORK)
+    assert not caplog.messages
+
+
+def test_a_file_of_which_nothing_fits_is_refused(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(1), "other": torch.zeros(1)}, tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError, match="other weights than this network has: bias is missing"):
+        load_partly(tmp_path / "weights.pt")
+
+
 def test_a_link_that_a_person_names_is_followed(tmp_path: Path) -> None:
     torch.save(WEIGHTS, tmp_path / "there.pt")
     (tmp_path / "here.pt").symlink_to("there.pt")
