@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from a3c.errors import UsageError
 from a3c.settings.config import Config, Setting, settings
+from a3c.settings.other_words import DIFFERENT, SAME
 from a3c.settings.values import did_you_mean, parse_whole, shown
 
 TITLES = {
@@ -37,7 +38,11 @@ all do. This page is written by `python -m a3c.settings.flags`."""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose mistakes are UsageErrors of one line, with the nearest flag for a mistyped one."""
+    """A parser whose mistakes are UsageErrors of one line, with the nearest flag for a mistyped one. A flag
+    may be written with underscores, as variables are."""
+
+    hints: Mapping[str, str] = {}
+    """What to do about flags that other programs have, by name without dashes."""
 
     def __init__(self, prog: str, description: str, add_help: bool = True) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False, add_help=add_help)
@@ -45,21 +50,35 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message.removeprefix("argument "))
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        return super().parse_known_args([_dashed(word) for word in args], namespace)
+
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """Raises UsageError for the first flag with a wrong number of values, or for all unknown words."""
-        namespace, unknown = self.parse_known_args(argv)
+        options: argparse.Namespace
+        options, unknown = self.parse_known_args(argv)
         mistakes = self.mistakes(unknown)
         if mistakes:
             raise UsageError("; ".join(mistakes))
-        return namespace
+        return options
 
     def mistakes(self, unknown: Sequence[str]) -> list[str]:
         """In words, what `parse_known_args` left over."""
         names = [word.partition("=")[0].lstrip("-") for word in unknown if word.startswith("-")]
         if names:
-            known = [flag.lstrip("-") for flag in self._option_string_actions]
-            return [f"--{name}: no such flag{did_you_mean(name, known, '--')}" for name in names]
+            return [f"--{name}: no such flag{self._hint(name)}" for name in names]
         return [f"{word}: a flag must come before it; see --help" for word in unknown]
+
+    def _hint(self, name: str) -> str:
+        if name in self.hints:
+            return f"; {self.hints[name]}"
+        return did_you_mean(name, [flag.lstrip("-") for flag in self._option_string_actions], "--")
+
+
+def _dashed(word: str) -> str:
+    """ "--num-steps=5" of "--num_steps=5"; other words as they are."""
+    flag, equals, value = word.partition("=")
+    return flag.replace("_", "-") + equals + value if flag.startswith("--") else word
 
 
 def program(name: str) -> str:
@@ -121,8 +140,23 @@ def _default(s: Setting) -> str:
     return f"{value} {unit}".rstrip()
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
+def device_number(text: str) -> str:
+    """The number of "cuda:1", as --gpu-ids takes it: 1, and -1 of "cpu". The type of --device."""
+    kind, colon, number = text.partition(":")
+    if text == "cpu":
+        return "-1"
+    if kind != "cuda" or (colon and not number.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text}: write cpu, cuda or cuda:N; GPUs are named by number here")
+    return number or "0"
+
+
+def add_settings(parser: Parser) -> None:
     """Adds one flag per setting, in groups; what is not given stays out of the parsed namespace."""
+    parser.hints = DIFFERENT
+    parser.add_argument(
+        "--device", dest="gpu_ids", nargs="+", type=device_number,
+        default=argparse.SUPPRESS, help=argparse.SUPPRESS,
+    )  # fmt: skip
     for group in dataclasses.fields(Config):
         section = parser.add_argument_group(TITLES[group.name])
         for s in settings().values():
@@ -143,8 +177,10 @@ def _add_flag(section: Any, s: Setting) -> None:
     else:
         options["metavar"] = _metavar(s)
     section.add_argument(s.flag, **options)
+    hidden = {"dest": s.name, "default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+    if elsewhere := [f"--{name}" for name, same in SAME.items() if same == s.name]:
+        section.add_argument(*elsewhere, **options | hidden)
     if s.type is bool:
-        hidden = {"dest": s.name, "default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
         section.add_argument("--no-" + s.flag[2:], action="store_const", const="False", **hidden)
 
 

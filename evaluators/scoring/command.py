@@ -11,7 +11,7 @@ from typing import Any
 
 from a3c.errors import EXIT_OK
 from a3c.settings.config import RUNS_FOLDER
-from a3c.settings.flags import Parser, flag_value, output_file, program, whole_number
+from a3c.settings.flags import Parser, device_number, flag_value, output_file, program, whole_number
 from a3c.settings.values import Typed, parse_bool
 
 NUM_EPISODES, NUM_SHOWN = 30, 1
@@ -69,6 +69,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="GPU [default -1: the CPU]",
     )  # fmt: skip
     add(
+        "--device", dest="gpu_id", type=lambda text: int(device_number(text)),
+        default=argparse.SUPPRESS, help=argparse.SUPPRESS,
+    )  # fmt: skip
+    add(
         "--seed", metavar="N", type=whole_number(0, MAX_SEED - MAX_EPISODES), default=1,
         help="seed of the first game; the others follow [default 1]",
     )  # fmt: skip
@@ -79,6 +83,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--baseline", **switch, help="play the same games with the random agent too")
     add("--greedy", **switch, help="take the likeliest action instead of sampling from the policy")
     add("--json", metavar="FILE", type=output_file(), help="write the result to this file")
+    parser.hints = {"deterministic": "it is --greedy here", "load": "it is --checkpoint here"}
     options = parser.parse(argv)
     if options.num_episodes is None and (options.render or options.video):
         options.num_episodes = NUM_SHOWN

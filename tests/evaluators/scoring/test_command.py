@@ -37,6 +37,10 @@ def test_older_spellings():
     assert parse(["--render", "false"]).render is False
 
 
+def test_devices_as_others_name_them():
+    assert [parse(["--device", name]).gpu_id for name in ("cpu", "cuda", "cuda:1")] == [-1, 0, 1]
+
+
 @pytest.mark.parametrize("shown", [["--render"], ["--video", "x.gif"]])
 def test_one_game_is_shown_unless_more_are_asked_for(shown):
     assert parse(shown).num_episodes == 1
@@ -54,6 +58,8 @@ def test_one_game_is_shown_unless_more_are_asked_for(shown):
         (["--render", "perhaps"], "perhaps: not True or False"),
         (["--seeds", "secret"], "choose from 'published'"),
         (["--greddy"], "did you mean --greedy"),
+        (["--deterministic"], "it is --greedy here"),
+        (["--device", "tpu"], "write cpu, cuda or cuda:N"),
         (["best"], "a flag must come before it"),
     ],
 )
