@@ -80,15 +80,13 @@ def _choose(argv: Sequence[str]) -> list[str]:
     """The subcommand's name and its own arguments."""
     if argv and argv[0] in COMMANDS:
         return list(argv)
-    if not argv:
-        raise UsageError(f"a3c: name a command: {', '.join(COMMANDS)}; a3c --help says what each does")
     width = max(map(len, COMMANDS))
     parser = Parser("a3c", "A3C-style multiprocess actor-learner training.")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "commands:\n" + "\n".join(f"  {n:{width}}  {c.help}" for n, c in COMMANDS.items())
     parser.add_argument("--version", action="version", version=f"a3c {__version__}")
     parser.add_argument("command", metavar="COMMAND", help="one of those below; each has its own --help")
-    name = parser.parse(argv[:1]).command
+    name = parser.parse(argv[:1] or ["--help"]).command
     raise UsageError(f"a3c {name}: no such command{did_you_mean(name, COMMANDS) or '; see a3c --help'}")
 
 
@@ -136,8 +134,11 @@ def _read_flags(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace
 def _settle(given: dict[str, Any]) -> Config:
     """The complete settings of a new or continued run; starts and creates nothing."""
     from a3c.envs import resolve_env
+    from a3c.envs.registry import full_id
     from a3c.storage.find_run import choose_config
 
+    if "env" in given:
+        given = {**given, "env": full_id(given["env"])}
     config = resolve_env(choose_config(RUNS_FOLDER, given))
     _check_devices(config)
     return config

@@ -58,7 +58,7 @@ PLAN: dict[str, Run | Skip] = {
     "python eval.py --video game.mp4 --num-episodes 1": run(
         "python eval.py --video game.mp4 --num-episodes 1"
     ),
-    "a3c plot checkpoints/CartPole-v1-ppo": run("a3c plot checkpoints/CartPole-v1-ppo"),
+    "a3c plot": run("a3c plot"),
     "tensorboard --logdir checkpoints": Skip("test_tensorboard_browser.py"),
     "make train": run(f'make train ARGS="{TINY}"'),
     f"{PICTURED} --max-steps 4M": run(f"{PICTURED} {ATARI}"),
@@ -88,7 +88,7 @@ PLAN: dict[str, Run | Skip] = {
     "a3c status [RUN] [--watch] [--json]": run("a3c status", f"a3c status {CARTPOLE} --json"),
     "a3c stop [RUN]": Skip("needs a run that goes on: `test_a_run_in_the_background`"),
     "a3c restart-worker [RUN] ID": Skip("needs a run that goes on: `test_a_run_in_the_background`"),
-    "a3c plot RUN...": run(f"a3c plot {CARTPOLE} --out another.png"),
+    "a3c plot [RUN...]": run(f"a3c plot {CARTPOLE} --out another.png"),
     "a3c tune --space NAME -- FLAGS": run(
         "a3c tune --space a3c --trials 2 --seeds 1 -- --env CartPole-v1 --workers 1 --max-steps 300"
     ),

@@ -71,6 +71,7 @@ COMMANDS: dict[str, Callable[[], int]] = {
     "play": lambda: main(["play", "--watch", "--window"]),
     "package": lambda: main(["package", "--out", "package"]),
     "levels": lambda: main(["levels"]),
+    "plot": lambda: main(["plot"]),
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import logging
 import os
 import re
 import sys
@@ -35,6 +36,8 @@ RENAMED = {"Taxi-v3": "Taxi-v4"}
 DETERMINISTIC_SKIP = {"SpaceInvaders": 3}
 """Frame skip of the removed *Deterministic ids where it was not 4; lasers blink at that rate."""
 
+_log = logging.getLogger(__name__)
+
 
 def find(config: EnvConfig) -> Registration:
     """What is registered under the environment's id; of "module:Id", after the module is imported.
@@ -57,6 +60,53 @@ def find(config: EnvConfig) -> Registration:
     if name not in gymnasium.registry:
         raise UsageError(f"--env {config.env}: {_advice(name)}")
     return gymnasium.registry[name]
+
+
+def full_id(name: str) -> str:
+    """The id that a person means by "pong", "CartPole" or "space-invaders": a name in any case and without
+    its version. Of several versions the newest is meant; of a game `-v0`, as in the default of --env.
+
+    Returns:
+        The id, which is said in the log; what is no such name, as it is.
+
+    Raises:
+        UsageError: it could mean several.
+    """
+    if not name or name in gymnasium.registry or name in RENAMED or ":" in name:
+        return name
+    wanted = _squeezed(name)
+    found = [
+        r for r in gymnasium.registry.values() if wanted in (_squeezed(r.id), _squeezed(_unversioned(r)))
+    ]
+    found = found or [r for r in gymnasium.registry.values() if wanted == _squeezed(r.name)]
+    if len({_unversioned(r) for r in found}) > 1:
+        raise UsageError(f"--env {name} may be {' or '.join(r.id for r in found)}; name one of them")
+    if not found:
+        return name
+    by_version = sorted(found, key=lambda r: r.version or 0)
+    taken = by_version[0 if is_atari(found[0]) else -1]
+    others = ", ".join(r.id for r in _same_game(taken))
+    _log.warning("--env %s: taking %s%s", name, taken.id, f"; others are {others}" if others else "")
+    return Typed(taken.id)
+
+
+def _squeezed(name: str) -> str:
+    return re.sub(r"[-_ ]", "", name.lower())
+
+
+def _unversioned(registration: Registration) -> str:
+    return "/".join(part for part in (registration.namespace, registration.name) if part)
+
+
+def _same_game(taken: Registration) -> list[Registration]:
+    """The other ids of a game, or the other versions of an environment."""
+    game = taken.kwargs.get("game") if is_atari(taken) else None
+    return [
+        r
+        for r in gymnasium.registry.values()
+        if r.id != taken.id
+        and (is_atari(r) and r.kwargs["game"] == game if game else _unversioned(r) == _unversioned(taken))
+    ]
 
 
 def _import(module: str, env_id: str) -> None:

@@ -19,12 +19,12 @@ def main(argv: Sequence[str]) -> int:
     """Returns the exit code. Raises A3CError for what the user can mend."""
     options = _parse(argv)
 
-    from a3c.storage.find_run import named_run
+    from a3c.console.status import find_run
     from evaluators.curves.drawing import draw
     from evaluators.curves.points import read_curves, write_points
     from evaluators.curves.references import Reference, references
 
-    runs = [read_curves(named_run(name).path) for name in options.runs]
+    runs = [read_curves(find_run(name)) for name in options.runs or [""]]
     known = references(runs[0].config.env) if len({run.config.env.env for run in runs}) == 1 else []
     if options.random is not None:
         known = [mark for mark in known if mark.name != "random"] + [Reference("random", options.random)]
@@ -45,7 +45,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "with a band from the lowest to the highest.",
     )
     add = parser.add_argument
-    add("runs", metavar="RUN", nargs="+", help="a run's folder")
+    add("runs", metavar="RUN", nargs="*", help="a run's folder [default: the newest run]")
     add(
         "--x", metavar="AXIS", choices=("steps", "frames", "episodes", "time"), default="steps",
         help="steps, frames, episodes or time [default steps]",

@@ -29,8 +29,10 @@ def main(argv: Sequence[str]) -> int:
     """Returns the exit code. Raises A3CError for what the user can mend."""
     options = parse(argv)
 
+    from a3c.envs.registry import full_id
     from evaluators.scoring.score import score
 
+    options.env = full_id(options.env)
     score(options)
     return EXIT_OK
 

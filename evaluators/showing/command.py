@@ -26,8 +26,10 @@ def main(argv: Sequence[str]) -> int:
     """Returns the exit code. Raises A3CError for what the user can mend."""
     options = _parse(argv)
 
+    from a3c.envs.registry import full_id
     from evaluators.showing.player import summary
 
+    options.env = full_id(options.env)
     display = _display(options.window)  # first of all: without one, nothing else matters
     env_id, scores = _person(options, display) if options.watch is None else _agent(options, display)
     print(summary(env_id, scores))

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 import pytest
 
-from a3c.envs.registry import find, is_atari
+from a3c.envs.registry import find, full_id, is_atari
 from a3c.envs.resolve import resolve_env
 from a3c.errors import UsageError
 from a3c.settings.config import Config, EnvConfig
@@ -46,6 +46,59 @@ def test_other_environments_keep_nothing_of_atari() -> None:
     assert config.learn.model == "mlp"
     assert config.env == EnvConfig(env="CartPole-v1", reward_clip=0.0)
     assert resolve_env(config) == config
+
+
+@pytest.mark.parametrize(
+    ("name", "env_id"),
+    [
+        ("Pong", "Pong-v0"),
+        ("breakout", "Breakout-v0"),
+        ("space-invaders", "SpaceInvaders-v0"),
+        ("space_invaders", "SpaceInvaders-v0"),
+        ("ale/pong", "ALE/Pong-v5"),
+        ("pong-V4", "Pong-v4"),
+        ("breakoutnoframeskip-v4", "BreakoutNoFrameskip-v4"),
+        ("cartpole", "CartPole-v1"),
+        ("lunarlander", "LunarLander-v3"),
+        ("lunar lander", "LunarLander-v3"),
+        ("frozenlake", "FrozenLake-v1"),
+        ("taxi", "Taxi-v4"),
+        ("blackjack", "Blackjack-v1"),
+        ("phys2d/cartpole", "phys2d/CartPole-v1"),
+    ],
+)
+def test_a_short_name_means_an_id_and_it_is_said_which(
+    name: str, env_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert full_id(Typed(name)) == env_id
+    assert caplog.messages[0].startswith(f"--env {name}: taking {env_id}")
+
+
+def test_what_a_short_name_leaves_out_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    full_id("pong")
+    others = "Pong-v4, PongNoFrameskip-v0, PongNoFrameskip-v4, ALE/Pong-v5"
+    full_id("CartPole")
+    assert caplog.messages == [
+        f"--env pong: taking Pong-v0; others are {others}",
+        "--env CartPole: taking CartPole-v1; others are CartPole-v0",
+    ]
+
+
+@pytest.mark.parametrize("name", [*ATARI_IDS[::20], "Taxi-v3", "m:pong", "pong-v5", "pon", "-", "", "a\x1b"])
+def test_anything_else_stays_as_it_is(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert full_id(name) == name
+    assert not caplog.messages
+
+
+def test_a_name_that_could_be_several_is_refused() -> None:
+    for env_id in ("one/Twin-v0", "two/Twin-v3"):
+        gymnasium.register(env_id, "nowhere:Twin")
+    try:
+        with pytest.raises(UsageError, match="--env twin may be one/Twin-v0 or two/Twin-v3; name one"):
+            full_id("twin")
+    finally:
+        for env_id in ("one/Twin-v0", "two/Twin-v3"):
+            del gymnasium.registry[env_id]
 
 
 @pytest.mark.parametrize(
