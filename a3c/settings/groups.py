@@ -282,12 +282,20 @@ class OptimConfig:
 class EvalConfig:
     """The evaluator: scores, checkpoints, logs."""
 
-    eval_every: float = setting(60.0, "time between evaluations, 0: no evaluations", low=0, kind="duration")
+    eval_every: float = setting(
+        60.0,
+        "longest time between evaluations, 0: none; early in a run it is shorter",
+        low=0,
+        kind="duration",
+    )
     eval_episodes: int = setting(10, "games per evaluation; their seeds are fixed", low=1, high=10_000)
     checkpoint_every: float = setting(300.0, "time between checkpoints", low=1, kind="duration")
     keep_checkpoints: int = setting(3, "keep this many of the newest checkpoints", low=2, high=1000)
     log_every: float = setting(
-        10.0, "time between log lines and TensorBoard points", low=0.1, kind="duration"
+        10.0,
+        "longest time between points of a curve of training; early in a run it is shorter",
+        low=0.1,
+        kind="duration",
     )
 
 

@@ -24,7 +24,7 @@ from a3c.training.session import Session
 from evaluators.games.episodes import Games
 from evaluators.games.tables import find_judge
 from evaluators.process import contest
-from evaluators.process.keeper import Alarm, Keeper, Listener
+from evaluators.process.keeper import CurveAlarm, Keeper, Listener
 from evaluators.process.logs import RunLogs
 from evaluators.process.match import EVALUATION, FINAL, RECHECK, Match
 from evaluators.process.meter import Meter, training_points
@@ -37,7 +37,11 @@ IDLE_S = 0.05
 """How long the evaluator rests when there is nothing to do."""
 
 SHARE = 0.1
-"""Of a core, for an evaluator whose workers have filled all of them; it takes what they leave besides."""
+"""Of a core, for an evaluator whose workers have filled all of them; it takes what they leave besides. As
+much of one is spent on evaluations that come sooner than `--eval-every` wants them."""
+
+HURRY_S = 60.0
+"""How long the first score may take at the priority of the workers."""
 
 
 class Evaluator:
@@ -71,23 +75,32 @@ class Evaluator:
         self._results = Results(self._logs, listener, find_judge(session.config))
         self._match: Match | None = None
         self._final_begun = False
-        self._eval_alarm = Alarm(self._eval.eval_every, now)
-        self._log_alarm = Alarm(self._eval.log_every, now)
+        self._opened, self._begun = now, False
+        self._spent_s = 0.0  # of processor time when the last evaluation began
+        self._eval_alarm = CurveAlarm(self._eval.eval_every, now)
+        self._log_alarm = CurveAlarm(self._eval.log_every, now)
         self._beat("starting")
 
     def _open_logs(self, first: bool) -> RunLogs:
         """The logs, with what they say once per start of the run; a restarted evaluator only goes on."""
         s = self._session
         steps = self._store.counters().env_steps
-        resumed_at = int(self._board.get(self._board.main_row, "env_steps"))
-        logs = RunLogs(
-            s.run_dir, resumed_at if first and s.resumes else None, self._listener.warning, self._clock
-        )
+        resumed_at = self._resumed_at if first and s.resumes else None
+        logs = RunLogs(s.run_dir, resumed_at, self._listener.warning, self._clock)
         if first:
             logs.describe(s.config, s.env, steps)
         if first and not s.resumes:
             logs.draw_network(s.config, s.env)
         return logs
+
+    @property
+    def _resumed_at(self) -> int:
+        return int(self._board.get(self._board.main_row, "env_steps"))
+
+    @property
+    def scored(self) -> bool:
+        """Whether there was a score since the start, or is never to be one."""
+        return self._results.told > 0 or not self._eval.eval_every
 
     @property
     def playing(self) -> bool:
@@ -102,6 +115,8 @@ class Evaluator:
         now = self._clock()
         if self._board.stop == STOP_ALL:
             return self._finish()
+        if not self._begun:
+            self._await_first_step(now)
         if self._log_alarm.rings(now):
             self._log_training()
         if self._keeper.due():
@@ -109,8 +124,16 @@ class Evaluator:
         if self._board.stop == STOP_AND_SCORE:
             return self._score_and_finish()
         if self._match is None and self._eval_alarm.rings(now):
+            self._results.settled = now - self._opened >= self._eval.eval_every
             self._begin(EVALUATION)
         return self._advance()
+
+    def _await_first_step(self, now: float) -> None:
+        """With it the curves begin."""
+        if self._board.total("env_steps") > self._resumed_at:
+            self._begun = True
+            for alarm in (self._eval_alarm, self._log_alarm):
+                alarm.begin(now - self._session.elapsed_before_s, now)
 
     def close(self) -> None:
         """Gives up what is in progress and closes the logs."""
@@ -126,7 +149,7 @@ class Evaluator:
         rechecking = self._match is not None and self._match.purpose == RECHECK
         if not self._final_begun and not rechecking:
             self._abandon()
-            self._final_begun = True
+            self._final_begun = self._results.settled = True
             if self._eval.eval_every:
                 self._begin(FINAL)
         return self._advance() or self._finish()
@@ -145,11 +168,12 @@ class Evaluator:
 
     def _begin(self, purpose: str) -> None:
         """Starts a match with the weights as they are now."""
-        progress = self._progress()
+        self._spent_s, progress = time.process_time(), self._progress()
         snapshot = self._store.snapshot()
         bad = non_finite(snapshot["model"])
         if bad:
             self._listener.warning(f"the shared model's {bad[0]} is not finite; it is not evaluated")
+            self._eval_alarm.put_off(math.inf)
             return
         self._start(snapshot, progress, purpose)
 
@@ -174,10 +198,12 @@ class Evaluator:
         if games is not None:
             self._abandon()
             self._conclude(match, games)
+            self._eval_alarm.put_off((time.process_time() - self._spent_s) / SHARE)
         return True
 
     def _give_up(self, error: Exception) -> None:
         self._abandon()
+        self._eval_alarm.put_off(math.inf)
         words = "".join(traceback.format_exception(error)).strip()
         self._listener.warning(f"an evaluation failed and is left out; training goes on: {words}")
 
@@ -240,9 +266,12 @@ def run_evaluator(session: Session, link: Link) -> None:
     link.context(env=session.config.env.env)
     evaluator = Evaluator(session, link)
     link.ready()
-    os.nice(niceness(session.workers / usable_cores()))
+    hurries, until = True, time.monotonic() + HURRY_S
     try:
         while not evaluator.finished:
+            if hurries and (evaluator.scored or time.monotonic() > until):
+                hurries = False
+                os.nice(niceness(session.workers / usable_cores()))
             if not evaluator.tick():
                 time.sleep(IDLE_S)
     finally:

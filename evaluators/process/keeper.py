@@ -16,6 +16,12 @@ from a3c.stores.shared import Snapshot
 FIRST_S = 90.0
 """When the first checkpoint is due, at the latest: what took a while to come up is not to be lost."""
 
+POINTS = 20
+"""A curve has at least so many, however short the run; see `CurveAlarm`."""
+
+LEAST_S = 0.1
+"""The shortest time between two points of a curve."""
+
 FIRST_RETRY_S = 5.0
 """Pause after a checkpoint that could not be written; doubles up to the usual time between two."""
 
@@ -44,14 +50,40 @@ class Alarm:
         """Whether it is time, and if so, winds itself up again."""
         if now < self._at:
             return False
-        self._at = now + self._every_s
+        self._at = now + self._pause_s(now)
         return True
+
+    def _pause_s(self, now: float) -> float:
+        return self._every_s
 
     def settle(self, succeeded: bool, now: float) -> None:
         """Brings the next ring forward after a failure."""
         self._failures = 0 if succeeded else self._failures + 1
         if not succeeded:
             self._at = now + min(FIRST_RETRY_S * 2 ** (self._failures - 1), self._every_s)
+
+
+class CurveAlarm(Alarm):
+    """Rings for the points of a curve: every `every_s` seconds at the latest and, as long as that is sooner,
+    each time the run has become a `POINTS`th longer. So a run of any length has as many points."""
+
+    def __init__(self, every_s: float, now: float) -> None:
+        super().__init__(every_s, now)
+        self._began, self._rang = -math.inf, now
+
+    def begin(self, began: float, now: float) -> None:
+        """The curve begins now; `began` is the time at which the run did, that of earlier starts included."""
+        self._began = began
+        if self._every_s < math.inf:
+            self._at = min(self._at, now + min(self._every_s, LEAST_S))
+
+    def put_off(self, pause_s: float) -> None:
+        """Rings again `pause_s` seconds after the last time at the earliest; after `every_s` all the same."""
+        self._at = max(self._at, self._rang + min(self._every_s, pause_s))
+
+    def _pause_s(self, now: float) -> float:
+        self._rang = now
+        return min(self._every_s, max(LEAST_S, (now - self._began) / POINTS))
 
 
 class Keeper:

@@ -21,11 +21,16 @@ class Results:
         logs: get a row for each.
         listener: hears of each, and of what looks wrong once.
         judge: computes the exact value of a table; None where there is no table.
+
+    Attributes:
+        settled: Whether a result that looks wrong is worth a word: not before the run has learned a while.
+        told: Evaluations so far.
     """
 
     def __init__(self, logs: RunLogs, listener: Listener, judge: Judge | None) -> None:
         self._logs, self._listener, self._judge = logs, listener, judge
         self._warned: set[str] = set()
+        self.settled, self.told = False, 0
 
     def examine(self, match: Match) -> ExactScore | None:
         """The exact value of a table, where there is one."""
@@ -33,11 +38,12 @@ class Results:
             return None
         table = match.snapshot["model"]["q"].numpy()
         if is_blank(table):
-            self.warn_once("all cells of the table are equal: nothing was learned yet, so it acts by chance")
+            self._doubt("all cells of the table are equal: nothing was learned yet, so it acts by chance")
         return self._judge(table)
 
     def tell(self, match: Match, games: Games, exact: ExactScore | None) -> None:
         """Logs and reports the games of a match."""
+        self.told += 1
         numbers, p = games_row(games), match.progress
         if exact is not None:
             numbers |= exact._asdict()
@@ -49,9 +55,13 @@ class Results:
         self._logs.write(kind, p.counters, p.elapsed_s, row, shown)
         self._listener.event(kind, {**row, "env_steps": p.counters.env_steps, "wall_s": p.elapsed_s})
         if games.action_share > ONE_ACTION:
-            self.warn_once("the policy takes one action in more than 99 % of its steps")
+            self._doubt("the policy takes one action in more than 99 % of its steps")
         if not any(games.scores):
-            self.warn_once("every game of an evaluation scored 0")
+            self._doubt("every game of an evaluation scored 0")
+
+    def _doubt(self, words: str) -> None:
+        if self.settled:
+            self.warn_once(words)
 
     def warn_once(self, words: str) -> None:
         """A warning; the same words a second time are left out."""

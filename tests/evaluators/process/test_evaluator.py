@@ -317,6 +317,48 @@ def test_a_resumed_run_goes_on_from_its_step(tmp_path):
     assert [e.step for e in events.Scalars("train/entropy")] == [100, 200, 250]
 
 
+def test_the_first_evaluation_comes_with_the_first_steps(bench):
+    bench.now = 5.0
+    assert bench.ticks() == 0  # no worker has begun
+    bench.train(100)
+    bench.ticks()
+    assert bench.told.of("evaluation") == []
+    bench.now = 5.2
+    bench.ticks()
+    assert [e["env_steps"] for e in bench.told.of("evaluation")] == [100]
+    assert [row["env_steps"] for row in bench.rows("train")] == [100]
+    assert bench.evaluator.scored
+    bench.now = 65.2
+    bench.ticks()
+    assert len(bench.told.of("evaluation")) == 2
+
+
+def test_trouble_in_an_early_evaluation_is_not_met_again_at_once(bench, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("the emulator is gone")
+
+    monkeypatch.setattr(match, "make_env", fail)
+    bench.train(100)
+    for bench.now in (5.0, 5.2, 6.0, 30.0, 65.0):
+        bench.ticks()
+    assert len(bench.told.warnings) == 1
+    bench.now = 65.3
+    bench.ticks()
+    assert len(bench.told.warnings) == 2
+
+
+def test_a_score_of_the_first_seconds_raises_no_doubt(bench, monkeypatch):
+    played = Games((1,), (EpisodeStats(0.0, 1001, 1001, False),), (1000, 1))
+    monkeypatch.setattr(match.Match, "advance", lambda self: played)
+    bench.train(100)
+    for bench.now in (5.0, 5.2):
+        bench.ticks()
+    assert (len(bench.told.of("evaluation")), bench.told.warnings) == (1, [])
+    bench.session.board.stop = STOP_AND_SCORE
+    bench.ticks()
+    assert len(bench.told.warnings) == 2
+
+
 def test_a_blind_policy_and_zero_scores_are_told_once(bench, monkeypatch):
     played = Games((1,), (EpisodeStats(0.0, 1001, 1001, False),), (1000, 1))
     monkeypatch.setattr(match.Match, "advance", lambda self: played)

@@ -1,11 +1,13 @@
 """Checkpoints on a clock, whatever the disk does."""
 
+import itertools
+
 import pytest
 import torch
 
 from a3c.storage.saving import Progress, progress_of
 from a3c.storage.shelf import best_checkpoint, entries, newest_checkpoint
-from evaluators.process.keeper import FIRST_RETRY_S, FIRST_S, Keeper
+from evaluators.process.keeper import FIRST_RETRY_S, FIRST_S, POINTS, CurveAlarm, Keeper
 from tests.evaluators.fakes import Told, make_session, train_a_little
 
 
@@ -133,3 +135,42 @@ def test_f21_a_damaged_record_is_looked_for_anew(bench, caplog):
     restarted = Keeper(bench.session.saver(), bench.store, bench.told, lambda: 0.0)
     assert restarted.best is None
     assert "the best score is sought again" in caplog.text
+
+
+def rings(alarm, since, until):
+    """The tenths of seconds at which it rings."""
+    moments = (tenths / 10 for tenths in range(round(10 * since), round(10 * until) + 1))
+    return [now for now in moments if alarm.rings(now)]
+
+
+@pytest.mark.parametrize("length_s", [3.0, 12.0, 60.0, 3600.0])
+@pytest.mark.parametrize("every_s", [2.0, 10.0, 60.0])
+def test_a_curve_has_twenty_points_however_long_the_run(length_s, every_s):
+    alarm = CurveAlarm(every_s, 0.0)
+    alarm.begin(0.0, 0.0)
+    found = rings(alarm, 0.0, length_s)
+    assert len(found) >= POINTS
+    assert found[0] <= 0.2
+    pauses = [after - before for before, after in itertools.pairwise(found)]
+    assert pauses == pytest.approx(sorted(pauses), abs=0.11)
+    assert 0.9 * min(every_s, length_s / POINTS) - 0.11 < pauses[-1] < every_s + 0.11
+
+
+def test_a_curve_that_has_not_begun_or_was_long_has_the_usual_pauses():
+    alarm = CurveAlarm(10.0, 0.0)
+    assert rings(alarm, 0.0, 25.0) == [10.0, 20.0]
+    alarm.begin(25.0 - 7200.0, 25.0)  # a resumed run
+    assert rings(alarm, 25.0, 50.0) == [25.1, 35.1, 45.1]
+    never = CurveAlarm(0.0, 0.0)
+    never.begin(0.0, 0.0)
+    assert rings(never, 0.0, 100.0) == []
+
+
+def test_points_that_cost_something_are_put_off_but_not_beyond_the_usual_pause():
+    alarm = CurveAlarm(60.0, 0.0)
+    alarm.begin(0.0, 0.0)
+    assert rings(alarm, 0.0, 0.2) == [0.1, 0.2]
+    alarm.put_off(5.0)
+    assert rings(alarm, 0.3, 6.0) == [5.2, 5.5, 5.8]
+    alarm.put_off(1e9)
+    assert rings(alarm, 6.0, 70.0) == [65.8, 69.1]
