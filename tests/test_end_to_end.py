@@ -116,6 +116,20 @@ def test_a_directory_that_holds_a_run_is_refused(finished):
     assert "--load" in again.output
 
 
+def test_a_finished_run_with_nothing_to_do_says_so_and_writes_nothing(finished):
+    def written():
+        paths = [path for path in finished.path.rglob("*") if path.name != "lock"]
+        return {path: path.stat().st_mtime_ns for path in paths if path.is_file()}
+
+    before, steps = written(), finished.status()["steps"]
+    with Run(finished.path.parent, "--load") as again:
+        assert again.end() == 0, again.output
+    assert written() == before
+    (line,) = [line for line in again.output.splitlines() if not line.startswith("note: ")]
+    assert f"{finished.path} is finished: --max-steps" in line
+    assert line.endswith(f"train on with --load {finished.path} --max-steps MORE, more than {steps}")
+
+
 def test_a_finished_run_goes_on(finished):
     before = finished.status()["steps"]
     with Run(finished.path.parent, "--load", "--max-steps", str(before + 200)) as run:

@@ -101,10 +101,9 @@ class Reporter:
         status = self._publish(state)
         score = "no score yet" if status["best_score"] is None else f"best score {status['best_score']:g}"
         checkpoint = f"checkpoint {status['checkpoint']}" if status["checkpoint"] else "no new checkpoint"
-        more = f" --max-steps N, more than {status['steps']}" if self._session.spent() else ""
         self._view.message(
             f"{state}: {reason}; {status['steps']} steps, {score}, {checkpoint}; "
-            f"continue with --load {self._run.path}{more}"
+            f"continue with {self._session.to_go_on(reason)}"
         )
 
     def _publish(self, state: str) -> dict[str, Any]:

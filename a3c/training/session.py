@@ -75,6 +75,22 @@ class Session:
         limit = self.config.run.max_steps
         return bool(limit) and self.board.total("env_steps") >= limit
 
+    def goal_reached(self, score: float | None) -> str:
+        """In words, which goal of the run is reached with an evaluation's `score`; empty while none is."""
+        run = self.config.run
+        if run.target_score is not None and score is not None and score >= run.target_score:
+            return f"score {score:g} reached --target-score {run.target_score:g}"
+        return f"--max-steps {run.max_steps} is reached" if self.spent() else ""
+
+    def to_go_on(self, reason: str) -> str:
+        """The flags that continue the run; `reason` is the goal that ended it, as above, or empty."""
+        run, load = self.config.run, f"--load {self.run_dir}"
+        if "--target-score" in reason:
+            return f"{load} --target-score MORE, more than {run.target_score:g}"
+        if self.spent():
+            return f"{load} --max-steps MORE, more than {self.board.total('env_steps')}"
+        return load
+
     def device(self, worker_id: int) -> str:
         """GPUs are dealt round-robin to the workers."""
         gpus = self.config.run.gpu_ids

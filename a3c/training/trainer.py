@@ -21,6 +21,7 @@ from a3c.processes.notify import ServiceManager
 from a3c.processes.signals import Signals
 from a3c.settings.config import RUNS_FOLDER, Config, usable_cores
 from a3c.storage.open_run import open_run
+from a3c.storage.run_directory import RunDirectory, load_config, read_status
 from a3c.storage.saving import Progress
 from a3c.storage.shelf import entries
 from a3c.stores.scoreboard import STOP_ALL, STOP_AND_SCORE, STOP_WORKERS
@@ -124,6 +125,9 @@ def train(config: Config, command: Sequence[str], evaluators: Evaluators, root: 
     ):
         faulthandler.register(signal.SIGUSR1)  # shows where it is, as in the children
         session = open_session(config, folder)
+        if reached := reached_before(session, folder):
+            view.message(f"{folder.path} is finished: {reached}; train on with {session.to_go_on(reached)}")
+            return EXIT_OK
         check_room(session)
         folder.begin()
         reporter = Reporter(session, folder, view)
@@ -140,6 +144,17 @@ def train(config: Config, command: Sequence[str], evaluators: Evaluators, root: 
             raise
         reporter.finish("finished" if ending.complete else "stopped", ending.reason)
     return EXIT_OK
+
+
+def reached_before(session: Session, folder: RunDirectory) -> str:
+    """In words, why a run that was loaded has nothing more to do: it finished at the steps where it stands,
+    and no other goal was given. Else empty."""
+    last = folder.resumed and read_status(folder.path)
+    if not last or last.get("state") != "finished" or last.get("steps") != session.board.total("env_steps"):
+        return ""
+    before, now = load_config(folder.path).run, session.config.run
+    same = (before.max_steps, before.target_score) == (now.max_steps, now.target_score)
+    return session.goal_reached((last.get("evaluator") or {}).get("last_score") if same else None)
 
 
 class Run:
@@ -181,7 +196,7 @@ class Run:
         Raises:
             QuorumLost: there is none, and yet every worker has left; or none made a step in all the time.
         """
-        run, score = self._session.config.run, self._reporter.last_score
+        run = self._session.config.run
         if self._signals.requested:
             return Ending(f"stopped by {self._signals.requested.name}", complete=False)
         if run.max_rss and (memory := self._reporter.memory_bytes()) > run.max_rss:
@@ -192,10 +207,8 @@ class Run:
             if not (self._session.board.total("env_steps") or self._team.trains):
                 raise QuorumLost(f"{reason} and no worker has made a step; {_LOGS}")
             return Ending(reason)
-        if run.target_score is not None and score is not None and score >= run.target_score:
-            return Ending(f"score {score:g} reached --target-score {run.target_score:g}")
-        if self._session.spent():
-            return Ending(f"--max-steps {run.max_steps} is reached")
+        if reached := self._session.goal_reached(self._reporter.last_score):
+            return Ending(reached)
         if not self._team.at_work:
             raise QuorumLost(f"every worker has left before the run was done; {_LOGS}")
         return None

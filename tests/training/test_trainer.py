@@ -4,6 +4,7 @@ import io
 import logging
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -17,7 +18,7 @@ from a3c.stores.scoreboard import STOP_ALL, STOP_AND_SCORE, STOP_WORKERS
 from a3c.training import trainer
 from a3c.training.inline_team import InlineTeam
 from a3c.training.reporter import Reporter
-from a3c.training.trainer import Run
+from a3c.training.trainer import Run, reached_before
 from evaluators.process.evaluator import Evaluator
 from tests.evaluators.fakes import make_session
 
@@ -172,7 +173,40 @@ def test_the_last_checkpoint_is_written_here_when_the_evaluator_left_none(bench_
     bench.reporter.finish("finished", "done")
     last = bench.output.getvalue().splitlines()[-1]
     assert f"checkpoint ckpt-{bench.steps:09d}" in last
-    assert last.endswith(f"--load {bench.folder.path} --max-steps N, more than {bench.steps}")
+    assert last.endswith(f"--load {bench.folder.path} --max-steps MORE, more than {bench.steps}")
+
+
+def test_a_score_that_was_reached_can_be_raised(bench_of):
+    bench = bench_of(target_score=50.0)
+    bench.reporter.finish("finished", bench.session.goal_reached(60.0))
+    last = bench.output.getvalue().splitlines()[-1]
+    assert last.startswith("finished: score 60 reached --target-score 50; ")
+    assert last.endswith(f"continue with --load {bench.folder.path} --target-score MORE, more than 50")
+
+
+@pytest.mark.parametrize(
+    ("changes", "given", "reached"),
+    [
+        ({}, {}, "score 60 reached --target-score 50"),
+        ({}, {"target_score": 70.0}, ""),
+        ({}, {"max_steps": 200}, ""),
+        ({}, {"target_score": None, "max_steps": 10}, "--max-steps 10 is reached"),
+        ({"state": "stopped"}, {}, ""),
+        ({"state": "running"}, {"max_steps": 10}, ""),
+        ({"steps": 50}, {}, ""),
+        ({"evaluator": {"last_score": "60"}}, {}, ""),
+        ({"evaluator": 7}, {}, ""),
+    ],
+)
+def test_a_finished_run_that_is_loaded_has_nothing_more_to_do(tmp_path, changes, given, reached):
+    asked = {"max_steps": 0, "target_score": 50.0}
+    with open_run(tmp_path, make_session(tmp_path / "x", **asked).config, ["test"]) as folder:
+        folder.begin()
+        folder.write_status({"state": "finished", "steps": 100, "evaluator": {"last_score": 60.0}, **changes})
+    session = make_session(folder.path, **asked | given)
+    session.board.add(session.board.main_row, {"env_steps": 100})
+    assert reached_before(session, folder) == ""  # of a new one
+    assert reached_before(session, replace(folder, resumed=True)) == reached
 
 
 def test_a_run_that_was_stopped_before_its_first_step(bench_of):
