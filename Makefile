@@ -2,6 +2,7 @@
 # make train   train; flags in ARGS: make train ARGS="--env Pong-v4 --workers 4"
 # make test    the tests; options in ARGS: make test ARGS="-k live -x"
 # make slow    the tests that train to a score
+# make track   the tests with Weights & Biases' library, offline; installs it, 110 MB
 # make gpu     the tests and measurements for a machine with a GPU, within 10 minutes
 # make chaos   100 rounds of random faults on a real training, 10 to 30 minutes
 # make soak    60 minutes of training, watched for leaks
@@ -13,11 +14,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 TMUX_SESSION := tmux -L a3c -f tmux.conf
 # Two tests at a time: much of a test is waiting for a process to start.
 PARALLEL := -n 2 --dist worksteal
 
-.PHONY: setup train test slow gpu chaos soak lint check tmux clean
+.PHONY: setup train test slow track gpu chaos soak lint check tmux clean
 
 setup: $(STAMP)
 	@true
@@ -26,7 +28,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt a3c/networks/pooling.c
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or \
 		sys.exit("error: Python 3.11 or newer is needed; name one: make setup PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(INSTALL) '.[dev]'
 	@touch $(STAMP)
 
 train: setup
@@ -37,6 +39,10 @@ test: setup
 
 slow: setup
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+track: setup
+	$(INSTALL) '.[track]'
+	$(BIN)/python -m pytest -m track $(ARGS)
 
 gpu: setup
 	$(BIN)/python -m benchmarks.gpu $(ARGS)

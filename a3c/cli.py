@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import json
 import signal
 import sys
@@ -141,6 +142,7 @@ def _settle(given: dict[str, Any]) -> Config:
         given = {**given, "env": full_id(given["env"])}
     config = resolve_env(choose_config(RUNS_FOLDER, given))
     _check_devices(config)
+    _check_tracking(config)
     return config
 
 
@@ -158,6 +160,13 @@ def _check_devices(config: Config) -> None:
     workers, cores = config.run.workers, usable_cores()
     if workers is not None and workers > cores:
         _note(f"{workers} workers share {cores} cores; more than {cores} workers make it no faster")
+
+
+def _check_tracking(config: Config) -> None:
+    """Refuses --track where wandb is not installed; a mere folder of that name has no origin."""
+    library = importlib.util.find_spec("wandb") if config.eval.track else None
+    if config.eval.track and (library is None or library.origin is None):
+        raise UsageError('--track needs wandb: pip install "a3c[track]"; without it: --no-track')
 
 
 def _note(text: str) -> None:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -43,6 +43,7 @@ class ChildSpec:
     role: str  # a3c.processes.supervisor.WORKER or EVALUATOR
     target: Callable[..., None]
     make_args: Callable[[int], tuple[Any, ...]]
+    environ: Mapping[str, str] = field(default_factory=dict)  # what it is given besides, secrets too
 
 
 class ChildStatus(NamedTuple):
@@ -251,7 +252,7 @@ class ProcessGroup:
 
     def _spawn(self, action: Spawn) -> None:
         spec, name = self._specs[action.name], action.name
-        args, env = spec.make_args(action.incarnation), self._guardian.mark(name)
+        args, env = spec.make_args(action.incarnation), {**spec.environ, **self._guardian.mark(name)}
         try:
             child = spawn_child(name, spec.target, args, self._log_dir / f"{name}.log", env)
         except (OSError, MemoryError, RuntimeError) as error:

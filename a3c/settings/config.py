@@ -13,6 +13,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -46,6 +47,7 @@ RETIRED = frozenset({"dqn.keep_replay", "dqn.priority_beta", "explore.eval_epsil
 COMMAND_LINE = "command line"
 """The name of the layer that a person typed."""
 
+_PROJECT = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _MISTAKES_SHOWN = 5  # of a file, which may have any number
 
 
@@ -193,6 +195,8 @@ def contradictions(config: Config, given: set[str]) -> list[str]:
         found.append("--gpu-ids -1 means CPU and stands alone")
     if config.run.workers and config.run.min_workers > config.run.workers:
         found.append(f"--min-workers {config.run.min_workers} is more than --workers {config.run.workers}")
+    if not _PROJECT.fullmatch(config.eval.track_project):
+        found.append("--track-project has 1 to 100 letters, digits and . _ -")
     if config.run.load and config.run.init_from:
         found.append("--load continues a run and --init-from starts one; give only one of them")
     if "partial" in given and config.run.partial and not config.run.init_from:

@@ -297,6 +297,12 @@ class EvalConfig:
         low=0.1,
         kind="duration",
     )
+    track: bool = setting(
+        False,
+        "send the curves to Weights & Biases too, with the extra `track`; with WANDB_MODE=offline they are "
+        "kept in the run's folder",
+    )
+    track_project: str = setting("a3c", "project at Weights & Biases that --track sends to")
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ SAME = {
     "n-eval-episodes": "eval_episodes",
     "gpu-id": "gpu_ids",
     "resume": "load",
+    "wandb-project-name": "track_project",
 }  # fmt: skip
 """Other names of settings, with the same meaning and unit; their flags are not in --help."""
 

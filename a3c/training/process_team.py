@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -107,8 +108,13 @@ def children(session: Session, evaluate: Callable[[Session, Link], None]) -> lis
             lambda restarts: (WorkerSpec(session, worker_id, restarts),),
         )
 
-    evaluator = ChildSpec("evaluator", EVALUATOR, evaluate, lambda restarts: (session,))
+    evaluator = ChildSpec("evaluator", EVALUATOR, evaluate, lambda restarts: (session,), tracking(session))
     return [evaluator, *(worker(i) for i in range(session.workers))]
+
+
+def tracking(session: Session) -> dict[str, str]:
+    """What Weights & Biases reads from the environment, its key among it: with --track, for the evaluator."""
+    return {k: v for k, v in os.environ.items() if session.config.eval.track and k.startswith("WANDB_")}
 
 
 def heartbeats(session: Session) -> dict[str, tuple[float, str]]:

@@ -41,6 +41,7 @@ class Session:
     run_dir: Path
     memory: StoreMemory
     board: Scoreboard
+    run_id: str = ""  # stays the same over all resumes
     resumes: int = 0  # how often the run was continued before
     elapsed_before_s: float = 0.0  # over the starts before this one
     agent_state: dict[str, object] = field(default_factory=dict)  # an agent's own, from the checkpoint
@@ -119,7 +120,7 @@ def open_session(config: Config, run: RunDirectory) -> Session:
     shapes = policy.parameters.shapes
     memory = StoreMemory.allocate(shapes, config.optim)
     board = Scoreboard(max(config.run.workers or 0, 1), ALGORITHMS[config.learn.algo].metric_names)
-    session = Session(config, env, run.path, memory, board)
+    session = Session(config, env, run.path, memory, board, run.run_id)
     if saved is None:
         begin(session, policy.parameters)
     else:

@@ -29,6 +29,7 @@ from evaluators.process.logs import RunLogs
 from evaluators.process.match import EVALUATION, FINAL, RECHECK, Match
 from evaluators.process.meter import Meter, training_points
 from evaluators.process.results import Results
+from evaluators.process.tracking import track
 
 if TYPE_CHECKING:
     from a3c.processes.child import Link
@@ -86,7 +87,9 @@ class Evaluator:
         s = self._session
         steps = self._store.counters().env_steps
         resumed_at = self._resumed_at if first and s.resumes else None
-        logs = RunLogs(s.run_dir, resumed_at, self._listener.warning, self._clock)
+        warn, clock = self._listener.warning, self._clock
+        tracker = track(s, warn, clock) if self._eval.track else None
+        logs = RunLogs(s.run_dir, resumed_at, warn, clock, tracker)
         if first:
             logs.describe(s.config, s.env, steps)
         if first and not s.resumes:

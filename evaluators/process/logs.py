@@ -1,4 +1,4 @@
-"""A run's curves, as TensorBoard events and as lines of `metrics.jsonl`, on one axis of env_steps."""
+"""A run's curves on one axis of env_steps: TensorBoard events, lines of `metrics.jsonl`, Weights & Biases."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ from a3c.storage.run_directory import METRICS
 from a3c.storage.sinks import Clock
 from a3c.types import Counters, EnvSpec
 from evaluators.process.clip import Clip
+from evaluators.process.tracking import Tracker
 from evaluators.process.writer import TensorBoard
 
 
 class RunLogs:
-    """Writes both; what cannot be written is dropped, and `warn` is called once.
+    """Writes all of them; what cannot be written is dropped, and `warn` is called once.
 
     Args:
         run_dir: events go into it directly, where `tensorboard --logdir` finds each run by its name.
         resumed_at: env_steps from which a run goes on; what was logged beyond them is forgotten.
         warn: takes one line.
         clock: seconds.
+        tracker: gets every point too, with `--track`.
     """
 
     def __init__(
@@ -39,8 +41,12 @@ class RunLogs:
         resumed_at: int | None,
         warn: Callable[[str], None],
         clock: Clock = time.monotonic,
+        tracker: Tracker | None = None,
     ) -> None:
         self._tensorboard = TensorBoard(run_dir, None if resumed_at is None else resumed_at + 1, clock)
+        self._curves: dict[str, TensorBoard | Tracker] = {"TensorBoard events": self._tensorboard}
+        if tracker is not None:
+            self._curves["points for Weights & Biases"] = tracker
         self._metrics = JsonLines(run_dir / METRICS, clock)
         self._warn = warn
         self._failing: set[str] = set()
@@ -68,9 +74,10 @@ class RunLogs:
         self._metrics.append({"kind": kind, **place, "wall_s": wall_s, **row})
         if counters.env_steps > self._shown.get(kind, -1):
             self._shown[kind] = counters.env_steps
-            self._tensorboard.add_scalars(points, counters.env_steps)
-        self._note(METRICS, self._metrics)
-        self._note("TensorBoard events", self._tensorboard)
+            for curves in self._curves.values():
+                curves.add_scalars(points, counters.env_steps)
+        for name, sink in {METRICS: self._metrics, **self._curves}.items():
+            self._note(name, sink)
 
     def show_game(self, clip: Clip, step: int) -> None:
         """How a game of the best weights ended."""
@@ -94,11 +101,11 @@ class RunLogs:
             self._warn(f"TensorBoard gets no graph of the network: {error}")
 
     def close(self) -> None:
-        """Closes the files."""
-        self._tensorboard.close()
-        self._metrics.close()
+        """Closes the files, and lets the last points leave."""
+        for sink in (self._metrics, *self._curves.values()):
+            sink.close()
 
-    def _note(self, name: str, sink: TensorBoard | JsonLines) -> None:
+    def _note(self, name: str, sink: TensorBoard | Tracker | JsonLines) -> None:
         if sink.error and name not in self._failing:
             self._failing.add(name)
             self._warn(f"{name} cannot be written and are dropped until they can: {sink.error}")

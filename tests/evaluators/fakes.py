@@ -132,7 +132,7 @@ def session_of(config: Config, run_dir: Path, resumes: int = 0) -> Session:
     memory.weights.copy_(policy.parameters.flat)
     board = Scoreboard(1, ALGORITHMS[config.learn.algo].metric_names)
     run_dir.mkdir(exist_ok=True)
-    return Session(config, env, run_dir, memory, board, resumes)
+    return Session(config, env, run_dir, memory, board, "0a1b2c3d", resumes)
 
 
 def train_a_little(session: Session, steps: int = 100) -> None:
