@@ -182,7 +182,7 @@ def test_every_setting_is_read() -> None:
 
 FORBIDDEN_CALLS = {
     "pickle.load", "pickle.loads", "marshal.load", "marshal.loads", "yaml.load", "os.system", "os.popen",
-    "eval", "exec",
+    "eval", "exec", "torch.load",
 }  # fmt: skip
 FORBIDDEN_ARGUMENTS = {("weights_only", False), ("allow_pickle", True), ("shell", True)}
 

@@ -71,8 +71,6 @@ def _without(prefix: str, weights: Tensors) -> Tensors:
 
 def _real_and_finite(weights: Tensors) -> Tensors:
     """The same weights. Raises ValueError where some are no numbers that can be learned from."""
-    if odd := [name for name, tensor in weights.items() if tensor.is_complex()]:
-        raise ValueError(f"{odd[0][:50]!r} is not a tensor of real numbers")
     if bad := non_finite(weights):
         raise ValueError(f"{bad[0][:50]!r} holds numbers that are not finite")
     return weights

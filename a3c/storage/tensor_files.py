@@ -20,6 +20,12 @@ MAX_BYTES = 2**30
 MAX_HEADER_BYTES = 2**20
 """Largest table of contents that is parsed; ours have a few kilobytes."""
 
+NUMBERS = (
+    torch.float32, torch.float64, torch.float16, torch.bfloat16,
+    torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
+)  # fmt: skip
+"""What tensors from files may hold: numbers that every operation here knows."""
+
 _PREFIX_BYTES = 8  # of a safetensors file: the length of its header
 
 Tensors = dict[str, torch.Tensor]
@@ -45,9 +51,14 @@ def read_safetensors(path: str | Path, folder: int | None = None) -> bytes:
 
 
 def decode_tensors(data: bytes) -> Tensors:
-    """The tensors of a safetensors file's bytes. Raises whatever the parser does."""
+    """The tensors of a safetensors file's bytes. Raises ValueError for what is not among `NUMBERS`, and
+    whatever the parser does."""
     _check_header(data[: _PREFIX_BYTES + MAX_HEADER_BYTES], len(data))
-    return dict(safetensors.torch.load(data))
+    tensors = dict(safetensors.torch.load(data))
+    for name, tensor in tensors.items():
+        if tensor.dtype not in NUMBERS:
+            raise ValueError(odd_numbers(name, tensor.dtype))
+    return tensors
 
 
 def _check_header(head: bytes, size: int) -> None:
@@ -71,6 +82,11 @@ def _size(file: BinaryIO) -> int:
 def non_finite(tensors: Mapping[str, torch.Tensor]) -> list[str]:
     """Names of the tensors that hold a NaN or an infinity."""
     return [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+
+
+def odd_numbers(name: str, kind: object) -> str:
+    """Why a tensor of a kind that is not among `NUMBERS` is refused."""
+    return f"{name[:50]!r} holds {kind} numbers; weights are float32, float64, float16 or bfloat16"
 
 
 LEARN_AGAIN = "A Q table is learned anew in seconds: a3c run --env Taxi-v3"

@@ -588,6 +588,18 @@ def bombs(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "bytearray in an archive", weights("w.pt", archive_of(BYTEARRAY))
     yield "claims of a storage", weights("w.pt", archive_of(claiming_storage()))
     yield "claims of an old storage", weights("w.pt", old_file_of(claiming_storage()))
+    for form in (archive_of, old_file_of):
+        yield f"key without end, {form.__name__}", weights("w.pt", form(KEY_WITHOUT_END))
+        yield (
+            f"enormous shape, {form.__name__}",
+            weights("w.pt", form(tensors_in(b"0", size=b"\x8a\xff" + 255 * b"\x7f"))),
+        )
+    yield "one record under many names", weights("w.pt", under_many_names(10_000_000))
+    yield (
+        "many tensors of one record",
+        weights("w.pt", saved_by_torch(dict.fromkeys(map(str, range(400)), torch.zeros(10**6)))),
+    )
+    yield "many records", weights("w.pt", many_records(200_000))
     package = folder / "package"
     package.mkdir()
     large = (60_000_000).to_bytes(8, "little") + b" " * 60_000_000
@@ -603,6 +615,37 @@ def bombs(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
 
 
 BYTEARRAY = b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x00\x10\x85R."
+
+
+KEY_WITHOUT_END = b"\x80\x02}(K\x01q\x00" + b"h\x00h\x00\x86q\x00" * 60 + b"h\x00K\x01u."
+"""A dictionary whose key is a pair of twice a pair of twice a pair of ...: to hash it takes 2**60 steps."""
+
+
+def tensors_in(*keys: bytes, size: bytes = b"K\x07") -> bytes:
+    """The pickle of a dictionary with a tensor of each storage of float32."""
+    text = {word: b"X" + len(word).to_bytes(4, "little") + word for word in (*keys, b"storage", b"cpu")}
+    pickled = b"\x80\x02}("
+    for key in keys:
+        storage = b"(" + text[b"storage"] + b"ctorch\nFloatStorage\n" + text[key] + text[b"cpu"] + b"K\x07tQ"
+        shape = b"K\x00" + size + b"\x85K\x01\x85\x89}"
+        pickled += text[key] + b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + shape + b"tR"
+    return pickled + b"u."
+
+
+def under_many_names(size: int) -> bytes:
+    """A file with one large record, which its pickle names in 400 ways that differ in their case."""
+    buffer, letters = io.BytesIO(), b"abcdefghi"
+    names = [bytes(c ^ (0x20 if n >> i & 1 else 0) for i, c in enumerate(letters)) for n in range(400)]
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("w/data.pkl", tensors_in(*names))
+        archive.writestr(f"w/data/{letters.decode()}", bytes(size))
+    return buffer.getvalue()
+
+
+def many_records(count: int) -> bytes:
+    """An archive that has nothing but a table of contents."""
+    table = (b"PK\x01\x02" + bytes(24) + b"\x01" + bytes(17) + b"a") * count
+    return table + b"PK\x05\x06" + bytes(8) + len(table).to_bytes(4, "little") + bytes(6)
 
 
 def claiming_storage() -> bytes:
@@ -683,7 +726,7 @@ def test_f23_bombs_cost_neither_time_nor_memory(tmp_path: Path) -> None:
         "print(json.dumps(measure_bombs(pathlib.Path(sys.argv[1]))))",
         tmp_path,
     )
-    assert len(results) == 30
+    assert len(results) == 37
     for name, outcome, seconds, megabytes in results:
         assert outcome.startswith(("checkpoint ", "cannot read", "/")), (name, outcome)
         assert outcome != "loaded", name

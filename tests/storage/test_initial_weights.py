@@ -15,6 +15,7 @@ from a3c.storage.initial_weights import load_initial_weights
 from a3c.storage.shelf import write_checkpoint
 from a3c.storage.tensor_files import Tensors, encode_tensors
 from tests.storage.samples import NETWORK, make
+from tests.storage.test_checkpoint_faults import reseal, tensors_in
 
 
 def load(path: Path, wanted: dict[str, Any] = NETWORK) -> Tensors:
@@ -187,7 +188,7 @@ def test_a_link_that_a_person_names_is_followed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(torch.tensor(float("nan")), "not finite"), (torch.tensor(1j), "not a tensor of real numbers")],
+    [(torch.tensor(float("nan")), "not finite"), (torch.tensor(1j), "holds torch.complex64 numbers")],
 )
 def test_f31_weights_that_nothing_can_be_learned_from_are_refused(
     tmp_path: Path, value: torch.Tensor, words: str
@@ -199,10 +200,54 @@ def test_f31_weights_that_nothing_can_be_learned_from_are_refused(
         load(path)
 
 
-def test_f23_a_record_with_another_case_of_its_name_is_looked_at_too(tmp_path: Path) -> None:
-    path = tmp_path / "bomb.pt"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("bomb/DATA.PKL", b"\x80\x02c__builtin__\nbytearray\nJ\x00\x00\x00@\x85R.")
-        archive.writestr("bomb/version", b"3\n")
-    with pytest.raises(CheckpointError, match="it would call"):
+def test_f89_records_are_found_by_their_names_alone(tmp_path: Path) -> None:
+    """torch does not look at the case of a name, and takes the last of several; here there is one."""
+    pickled = tensors_in(b"a")
+    for names, sound in [(["w/data/a"], True), (["w/data/A"], False), (["w/data/a", "x/data.pkl"], False)]:
+        with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
+            archive.writestr("w/data.pkl", pickled)
+            for name in names:
+                archive.writestr(name, bytes(28))
+        if sound:
+            assert torch.equal(load(tmp_path / "w.pt", {"a": (7,)})["a"], torch.zeros(7))
+        else:
+            with pytest.raises(CheckpointError, match="not a state dict saved by torch"):
+                load(tmp_path / "w.pt")
+
+
+KINDS = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_f89_what_is_read_is_what_torch_reads(tmp_path: Path, legacy: bool) -> None:
+    numbers = torch.randn(60, generator=torch.Generator().manual_seed(1))
+    saved = {str(kind): numbers.to(kind) for kind in KINDS}
+    saved |= {"view": numbers[7:27].view(4, 5).t(), "scalar": numbers[3], "every second": numbers[::2]}
+    saved |= {"empty": torch.zeros(0, 3), "one": torch.nn.Parameter(numbers[:1])}
+    torch.save(saved, tmp_path / "w.pt", _use_new_zipfile_serialization=not legacy)
+    read = torch.load(tmp_path / "w.pt", weights_only=True)
+    loaded = load(tmp_path / "w.pt", {name: tuple(tensor.shape) for name, tensor in saved.items()})
+    for name, tensor in read.items():
+        assert loaded[name].dtype == tensor.dtype
+        assert torch.equal(loaded[name], tensor)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.float8_e5m2, torch.complex64, torch.uint16])
+def test_f89_numbers_that_are_no_weights_are_one_line(tmp_path: Path, suffix: str, kind: torch.dtype) -> None:
+    path, odd = tmp_path / f"w{suffix}", {"weight": torch.zeros(2, 3).to(kind)}
+    if suffix == ".pt":
+        torch.save(odd, path)
+    else:
+        path.write_bytes(encode_tensors(odd))
+    with pytest.raises(CheckpointError, match=r"'weight' holds torch\.\w+ numbers; weights are float32"):
+        load(path)
+
+
+def test_f89_a_checkpoint_of_such_numbers_is_damaged(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path, make(3), 1)
+    odd = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in make(3).model.items()}
+    (path / "model.safetensors").write_bytes(encode_tensors(odd))
+    reseal(path)
+    with pytest.raises(CheckpointError, match="holds torch\\.float8_e4m3fn numbers"):
         load(path)
