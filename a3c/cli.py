@@ -13,12 +13,14 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from a3c import __version__
 from a3c.console.streams import UnbreakableStream
 from a3c.errors import EXIT_OK, EXIT_SIGNAL, A3CError, UsageError
 from a3c.processes.descriptors import fill_standard_descriptors, output_that_never_waits
+from a3c.processes.guardian import guarded
 from a3c.settings.config import RUNS_FOLDER, Config, usable_cores
 from a3c.settings.flags import Parser, add_settings, given_settings, program
 from a3c.settings.presets import presets
@@ -31,19 +33,24 @@ class Command(NamedTuple):
     help: str
     module: str
     function: str
+    plays: bool = False  # builds environments, which may start processes
 
 
 COMMANDS = {
-    "run": Command("train agents; also python run.py", "a3c.cli", "run"),
+    "run": Command("train agents; also python run.py", "a3c.cli", "run", True),
     "eval": Command(
-        "score, show or film a trained agent; also python eval.py", "evaluators.scoring.command", "main"
+        "score, show or film a trained agent; also python eval.py", "evaluators.scoring.command", "main", True
     ),
-    "levels": Command("rank levels of the frozen lake by difficulty", "evaluators.levels.command", "main"),
-    "tune": Command("search for settings", "evaluators.tuning.command", "main"),
-    "package": Command("make a folder of a trained agent, to share", "evaluators.sharing.command", "package"),
+    "levels": Command(
+        "rank levels of the frozen lake by difficulty", "evaluators.levels.command", "main", True
+    ),
+    "tune": Command("search for settings", "evaluators.tuning.command", "main", True),
+    "package": Command(
+        "make a folder of a trained agent, to share", "evaluators.sharing.command", "package", True
+    ),
     "push": Command("send such a folder to the Hugging Face Hub", "evaluators.sharing.command", "push"),
     "plot": Command("draw learning curves", "evaluators.curves.command", "main"),
-    "play": Command("play a game by keyboard, or watch an agent", "evaluators.showing.command", "main"),
+    "play": Command("play a game by keyboard, or watch an agent", "evaluators.showing.command", "main", True),
     "status": Command("show a run from another shell", "a3c.console.status", "status"),
     "stop": Command("stop a run, with a last checkpoint", "a3c.console.status", "stop"),
     "restart-worker": Command("replace one process of a run", "a3c.console.restart", "restart_worker"),
@@ -58,7 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         name, *rest = _choose(sys.argv[1:] if argv is None else argv)
         command = COMMANDS[name]
-        return int(getattr(importlib.import_module(command.module), command.function)(rest))
+        with guarded() if command.plays else nullcontext("") as trouble:
+            if trouble:
+                _note(trouble)
+            return int(getattr(importlib.import_module(command.module), command.function)(rest))
     except A3CError as error:
         _print_error(error)
         return error.exit_code

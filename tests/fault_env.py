@@ -23,6 +23,8 @@ class FaultEnv(gymnasium.Env):
         self.mode, self.at, self.times, self.tally = mode, at, times, tally
         self.steps = 0
         self.hoard = []
+        if mode == "litter":
+            leave_processes(tally)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -59,6 +61,17 @@ class FaultEnv(gymnasium.Env):
         with Path(self.tally).open("a+") as file:
             file.write("x")
             return file.tell() <= self.times
+
+
+def leave_processes(tally):
+    """Two that are hard to find: one without an environment, one without a program of its own."""
+    bare = subprocess.Popen(["env", "-i", "setsid", "sleep", "1000"])
+    if not (fork := os.fork()):
+        os.setsid()
+        while True:
+            signal.pause()
+    for pid in (bare.pid, fork):
+        Path(f"{tally}-{pid}").touch()
 
 
 gymnasium.register("Fault-v0", entry_point=FaultEnv)

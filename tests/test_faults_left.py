@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from a3c.processes import child_log
-from tests.run_tools import TINY, Run, gone, wait_for
+from tests.run_tools import TINY, Run, gone, script, wait_for
 
 
 def fault(mode, tally=""):
@@ -24,14 +24,28 @@ def helpers_of(tally: Path) -> list[psutil.Process]:
 @pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
 def test_f64_what_environments_start_ends_with_the_run(tmp_path, workers, signum):
+    """Also what they start where they are tried before the run begins, and what has no environment."""
     tally = tmp_path / "tally"
-    with Run(tmp_path, *fault("helper", tally), "--workers", workers) as run:
-        count = 2 * max(1, int(workers))
-        wait_for(lambda: len(helpers_of(tally)) >= count, what="processes of the environments")
+    with Run(tmp_path, *fault("litter", tally), "--workers", workers) as run:
+        run.training()
         started = helpers_of(tally)
+        assert len(started) >= 2 * (2 + 2 * max(1, int(workers)))
         run.signal(signum)
         run.end(60)
-        wait_for(lambda: gone(started), 10, "their end")
+        wait_for(lambda: gone(helpers_of(tally)), 10, "their end")
+    assert gone(started)
+
+
+def test_f64_what_an_environment_starts_ends_with_the_command_that_plays(tmp_path):
+    tally = tmp_path / "tally"
+    flags = [*fault("litter", tally), "--workers", "0", "--max-steps", "100", "--eval-every", "0"]
+    assert script("run.py", "--run-dir", "run", *flags, cwd=tmp_path).returncode == 0
+    before = len(list(tmp_path.glob("tally-*")))
+    flags = ["--checkpoint", "run", "--env", "fault_env:Fault-v0", "--num-episodes", "1"]
+    done = script("eval.py", *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("tally-*"))) > before
+    assert gone(helpers_of(tally))
 
 
 def test_f64_what_an_environment_starts_ends_with_its_worker(tmp_path):

@@ -218,6 +218,7 @@ NO_FILES_OF_A_RUN = {
         "os.open(f'/proc/self/fd/{descriptor}', os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)",
     ),
     ("a3c.processes.spawning", "Path(f'/proc/{self.pid}/schedstat').read_text()"),
+    ("a3c.processes.guardian", "Path(f'/proc/{pid}/stat').read_bytes()"),
     ("a3c.console.streams", "os.open(os.devnull, os.O_WRONLY)"),
     ("a3c.storage.run_lock", "os.open('/proc/locks', os.O_RDONLY)"),
 }

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from a3c.errors import QuorumLost
 from a3c.processes.actions import Abandon, Action, Dump, GiveUp, Kill, Say, Spawn, Terminate
 from a3c.processes.child import QUIET_SIGNALS
-from a3c.processes.guardian import Guardian
+from a3c.processes.guardian import MAIN, end_what_is_left_of, marked_as
 from a3c.processes.signals import held_back, signal_tree
 from a3c.processes.spawning import ChildProcess, Message, child_environment, spawn_child
 from a3c.processes.supervisor import ChildState, Limits, Outcome, Supervisor
@@ -91,16 +91,14 @@ class ProcessGroup:
         roles = {spec.name: spec.role for spec in specs}
         self._supervisor = Supervisor(roles, limits or Limits(), random.Random())
         self._processes: dict[str, ChildProcess] = {}
-        self._guardian = Guardian()
+        self._numbers = {name: number for number, name in enumerate(roles, MAIN + 1)}
 
     def start(self) -> None:
         """Starts every child. Raises RuntimeError outside the main thread: a child dies with its thread."""
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("children must be started from the main thread")
-        with child_environment({}), held_back(*QUIET_SIGNALS):
+        with marked_as(None), child_environment({}), held_back(*QUIET_SIGNALS):
             resource_tracker.ensure_running()  # of multiprocessing; it must survive a lost terminal
-        if trouble := self._guardian.start():
-            self._log("warning", trouble)
         self._carry_out(self._supervisor.start(time.monotonic()))
 
     def poll(self) -> list[Event]:
@@ -174,7 +172,6 @@ class ProcessGroup:
             if child.process.exitcode is None:
                 self._log("error", f"{name} (pid {child.pid}) cannot be killed and is left behind")
             self._bury(name, child, child.process.exitcode or 0, now)
-        self._guardian.close()
 
     # -- inside --------------------------------------------------------------------------------------
 
@@ -223,7 +220,7 @@ class ProcessGroup:
         """Takes note of an end."""
         del self._processes[name]
         child.release()
-        self._guardian.end(name)
+        end_what_is_left_of(self._numbers[name])
         signal_name = _SIGNAL_NAMES.get(-code, f"signal {-code}") if code < 0 else ""
         actions = self._supervisor.exited(name, code, now, signal_name)
         failed = self._supervisor.children[name].state in (ChildState.BACKOFF, ChildState.FATAL)
@@ -252,9 +249,10 @@ class ProcessGroup:
 
     def _spawn(self, action: Spawn) -> None:
         spec, name = self._specs[action.name], action.name
-        args, env = spec.make_args(action.incarnation), {**spec.environ, **self._guardian.mark(name)}
+        args = spec.make_args(action.incarnation)
         try:
-            child = spawn_child(name, spec.target, args, self._log_dir / f"{name}.log", env)
+            with marked_as(self._numbers[name]):
+                child = spawn_child(name, spec.target, args, self._log_dir / f"{name}.log", spec.environ)
         except (OSError, MemoryError, RuntimeError) as error:
             failed = self._supervisor.spawn_failed(name, str(error) or type(error).__name__, time.monotonic())
             self._carry_out(failed)

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from a3c.errors import CheckpointError
 from a3c.processes.group import ChildStatus, Event
-from a3c.processes.guardian import Guardian
 from a3c.processes.supervisor import EVALUATOR, WORKER, ChildState
 from a3c.storage.tensor_files import one_line
 from a3c.training.divergence import Guard
@@ -79,12 +78,8 @@ class InlineTeam:
         self._incarnation = 0
         self._training = True
         self._played_s = 0.0  # by evaluations
-        self._guardian = Guardian()
 
     def start(self) -> None:
-        if trouble := self._guardian.start():
-            _log.warning(trouble)
-        os.environ.update(self._guardian.mark("worker-0"))
         self._worker = self._new_worker()
         self._restore_agent()
         self._evaluator = self._make_evaluator(
@@ -143,7 +138,6 @@ class InlineTeam:
         if trouble := self._guard.check():
             self._guard.roll_back(trouble)
             self._worker.close()
-            self._guardian.end("worker-0")
             self._incarnation += 1
             self._worker = self._new_worker()
 
@@ -166,7 +160,4 @@ class InlineTeam:
             idle()
         return self._link.pop_events()
 
-    def close(self) -> None:
-        self._guardian.close()
-        for name in self._guardian.mark(""):
-            os.environ.pop(name, None)
+    def close(self) -> None: ...

@@ -17,6 +17,7 @@ from a3c.console.logs import logging_to
 from a3c.errors import EXIT_OK, A3CError, CheckpointError, QuorumLost, StorageError
 from a3c.processes.child import Link
 from a3c.processes.group import ChildStatus, Event
+from a3c.processes.guardian import guarded
 from a3c.processes.notify import ServiceManager
 from a3c.processes.signals import Signals
 from a3c.settings.config import RUNS_FOLDER, Config, usable_cores
@@ -118,12 +119,15 @@ def train(config: Config, command: Sequence[str], evaluators: Evaluators, root: 
     if config.run.workers is None:
         config = config.replace(workers=usable_cores())
     with (
+        guarded() as trouble,
         open_run(root, config, command) as folder,
         closing(make_view(sys.stdout)) as view,
         logging_to(folder.path / "logs" / "main.log", view),
         Signals(config.run.on_hup == "ignore") as signals,
     ):
         faulthandler.register(signal.SIGUSR1)  # shows where it is, as in the children
+        if trouble:
+            _log.warning(trouble)
         session = open_session(config, folder)
         if reached := reached_before(session, folder):
             view.message(f"{folder.path} is finished: {reached}; train on with {session.to_go_on(reached)}")

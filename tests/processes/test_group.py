@@ -25,6 +25,7 @@ import pytest
 
 from a3c.errors import EXIT_SIGNAL, QuorumLost, UsageError
 from a3c.processes.group import ChildSpec, Event, ProcessGroup
+from a3c.processes.guardian import guarded
 from a3c.processes.spawning import ensure_open_files
 from a3c.processes.supervisor import EVALUATOR, WORKER, ChildState, Limits
 from tests.processes import helpers as helpers
@@ -101,9 +102,10 @@ def run_of(tmp_path, monkeypatch) -> Iterator[Callable[..., Run]]:
         runs[-1].group.start()
         return runs[-1]
 
-    yield start
-    for run in runs:
-        run.group.kill_all()
+    with guarded():
+        yield start
+        for run in runs:
+            run.group.kill_all()
 
 
 def gone(*pids: int) -> bool:
