@@ -21,7 +21,7 @@ from a3c.console.streams import UnbreakableStream
 from a3c.errors import EXIT_OK, EXIT_SIGNAL, A3CError, UsageError
 from a3c.processes.descriptors import fill_standard_descriptors, output_that_never_waits
 from a3c.processes.guardian import guarded
-from a3c.settings.config import RUNS_FOLDER, Config, usable_cores
+from a3c.settings.config import RUNS_FOLDER, Config, usable_cores, workers_at_a_time
 from a3c.settings.flags import Parser, add_settings, given_settings, program
 from a3c.settings.presets import presets
 from a3c.settings.values import did_you_mean
@@ -167,9 +167,10 @@ def _check_devices(config: Config) -> None:
         raise UsageError(f"--gpu-ids {' '.join(missing)}: {there}; without --gpu-ids the CPU does the work")
     if not config.run.gpu_ids:
         _note("running on the CPU" + (f"; --gpu-ids takes 0 to {count - 1}" if count else ": no GPU found"))
-    workers, cores = config.run.workers, usable_cores()
+    workers, cores, active = config.run.workers, usable_cores(), workers_at_a_time(config.run)
     if workers is not None and workers > cores:
-        _note(f"{workers} workers share {cores} cores; more than {cores} workers make it no faster")
+        how = f", {active} at a time" if active < workers else ""
+        _note(f"{workers} workers share {cores} cores{how}; more than {cores} workers make it no faster")
 
 
 def _check_tracking(config: Config) -> None:

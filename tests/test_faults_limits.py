@@ -18,6 +18,7 @@ from a3c.settings.groups import OptimConfig
 from a3c.stores.parameters import Parameters
 from a3c.stores.scoreboard import Scoreboard
 from a3c.stores.shared import SharedStore, StoreMemory
+from a3c.stores.turns import Turns
 from tests.run_tools import ROOT, TINY, Run, script, wait_for
 
 CARTPOLE = ["--env", "CartPole-v1", "--workers", "1", "--checkpoint-every", "1", "--eval-every", "0", *TINY]
@@ -110,22 +111,21 @@ def test_f11_f43_a_run_that_grows_stops_in_time(tmp_path):
 
 
 @pytest.mark.parametrize("locked", [False, True])
-def test_f02_killed_inside_an_update(tmp_path, locked):
+def test_f02_killed_inside_an_update(locked):
     """Writers die at random moments, thirty times; the next one updates at once, and all stays finite."""
     optim = OptimConfig(lr=1e-3)
     shapes = {f"layer{i}": (100, 100) for i in range(10)}
     memory, board = StoreMemory.allocate(shapes, optim).share(), Scoreboard(1).share()
     rng = random.Random(0)
 
-    def door():
-        return SharedStore(memory, optim, 0, board, 0, tmp_path / "lock" if locked else None)
+    turns = Turns(1) if locked else None
 
     gradients = Parameters(shapes, torch.randn(100_000)).views
     for _ in range(30):
         before = board.total("updates")
         child = os.fork()
         if not child:
-            store = door()
+            store = SharedStore(memory, optim, 0, board, 0, turns)
             while True:
                 store.push(gradients, 0)
         deadline = time.monotonic() + 5  # a lock that its dead holder keeps would stop the next one

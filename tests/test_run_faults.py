@@ -146,6 +146,23 @@ def test_f14_a_stop_wakes_paused_processes(tmp_path):
     assert "did not end in time" not in (run.path / "logs" / "main.log").read_text()
 
 
+def test_f66_frozen_workers_keep_no_other_from_its_turn(tmp_path):
+    """Of two that are frozen at least one waits for its turn: one at a time plays. Both are replaced, and the
+    third is not blamed for what it waited."""
+    flags = [*CARTPOLE, "--workers", "3", "--active-workers", "1", "--stall-after", "3"]
+    with Run(tmp_path, *flags) as run:
+        status = run.training()
+        for worker in status["workers"][:2]:
+            os.kill(worker["pid"], signal.SIGSTOP)
+        after = run.wait_until(
+            lambda s: all(w["restarts"] == 1 and w["state"] == "running" for w in s["workers"][:2])
+        )
+        run.wait_until(lambda s: all(w["steps"] > after["workers"][w["id"]]["steps"] for w in s["workers"]))
+        assert run.status()["workers"][2]["restarts"] == 0
+        run.signal(signal.SIGTERM)
+        assert run.end(15) == 0, run.output
+
+
 def test_f19_a_killed_evaluator_is_replaced_and_training_goes_on(tmp_path):
     with Run(tmp_path, *CARTPOLE) as run:
         status = run.training()

@@ -14,7 +14,7 @@ from a3c.learning.schedules import linear
 from a3c.networks.actor_critic import ActorCritic, NetworkOutput, make_network
 from a3c.networks.compute import to_compute_format, use_bf16
 from a3c.settings.algorithms import FACTS
-from a3c.settings.config import Config
+from a3c.settings.config import Config, workers_at_a_time
 from a3c.stores.parameters import Parameters, gradients_of
 from a3c.types import ActorOutput, Counters, EnvSpec, Gradients, Rollout, State
 
@@ -287,7 +287,7 @@ def learns_fresh(config: Config, device: str) -> bool:
     """What `--fresh` says; auto: where acting makes weights old, or computing again is cheap."""
     if config.learn.fresh != "auto":
         return config.learn.fresh == "on"
-    return (config.run.workers or 0) > 2 or device != "cpu"
+    return workers_at_a_time(config.run) > 2 or device != "cpu"
 
 
 def make_objective(config: Config, device: str) -> Objective:

@@ -315,6 +315,12 @@ class RunConfig:
         low=0,
         high=4096,
     )
+    active_workers: int | None = setting(
+        None,
+        "workers that play and learn at a time, while the others wait for their turn; default: one per "
+        "usable core, or all where they use GPUs; 0: all",
+        low=0,
+    )
     gpu_ids: tuple[int, ...] = setting(
         (),
         "GPUs by number, assigned to the workers in turn; -1 or nothing: the CPU",

@@ -43,7 +43,3 @@ class ParameterStore(Protocol):
         """A private copy: {"model": by name, "optimizer": by "state.name"}; under Hogwild, taken while
         others write."""
         ...
-
-    def close(self) -> None:
-        """Frees what the backend holds."""
-        ...

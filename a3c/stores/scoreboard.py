@@ -16,7 +16,10 @@ import torch
 
 from a3c.types import Counters
 
-PHASES = ("starting", "env", "act", "learn", "pull", "push", "paused", "done")
+WAITING = "waiting"
+"""The phase of a worker whose turn it is not."""
+
+PHASES = ("starting", "env", "act", "learn", "pull", "push", WAITING, "paused", "done")
 """What a process is doing; a row holds the index."""
 
 TIMED = ("env", "act", "learn", "pull", "push")
@@ -77,6 +80,11 @@ class Scoreboard:
         """A sign of life: the owner is now in `phase`."""
         self._cells[row, 1] = PHASES.index(phase)
         self._cells[row, 0] = time.monotonic()
+
+    def still(self, row: int, phase: str) -> None:
+        """A sign of life, unless the owner's main thread has left the phase."""
+        if self.phase(row) == phase:
+            self._cells[row, 0] = time.monotonic()
 
     def add(self, row: int, values: Mapping[str, float]) -> None:
         """Adds to the owner's sums."""

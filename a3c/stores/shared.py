@@ -2,31 +2,28 @@
 
 Hogwild (Niu et al. 2011), as in A3C: a pull is a plain copy and a push an in-place optimizer step, while
 others do the same. Two pushes that touch the same element at the same instant may lose one of the two
-there; nothing else can go wrong, and a killed writer leaves nothing locked. With a lock file the pushes
-take turns through flock, which the kernel releases when its holder dies.
+there; nothing else can go wrong, and a killed writer leaves nothing locked. With `Turns` the pushes come one
+after another.
 
 In private memory (never shared) the same class serves one process: tests and `--workers 0`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import math
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from a3c.errors import StorageError
-from a3c.files import open_file
 from a3c.learning.schedules import learning_rate
 from a3c.settings.groups import OptimConfig
 from a3c.stores.optim import make_optimizer
 from a3c.stores.parameters import Parameters, Shapes
 from a3c.stores.scoreboard import Scoreboard
+from a3c.stores.turns import Turns
 from a3c.types import Counters, Gradients, PushResult, Rows
 
 Snapshot = dict[str, dict[str, torch.Tensor]]
@@ -117,7 +114,7 @@ class SharedStore:
         max_steps: where a linear learning rate reaches 0; 0 for none.
         board: counters; this handle writes in `row` alone.
         row: the scoreboard row of this process.
-        lock_path: file to take turns with, or None for lock-free pushes.
+        turns: that pushes take, or None for lock-free pushes.
     """
 
     def __init__(
@@ -127,7 +124,7 @@ class SharedStore:
         max_steps: int,
         board: Scoreboard,
         row: int,
-        lock_path: Path | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._memory = memory
         self.parameters = memory.parameters()
@@ -137,7 +134,7 @@ class SharedStore:
         self._optimizer.state = memory.optimizer
         self._optim, self._max_steps, self._board, self._row = optim, max_steps, board, row
         self._gradient: Parameters | None = None  # allocated by the first dense push
-        self._lock = open_file(lock_path, os.O_RDWR | os.O_CREAT) if lock_path else None
+        self._turn = turns.take if turns else nullcontext
 
     def pull(self, into: Parameters) -> int:
         version = self._board.total("updates")
@@ -176,7 +173,7 @@ class SharedStore:
         limit = self._optim.max_grad_norm
         if limit and norm > limit:
             flat.mul_(limit / norm)
-        with self._turn():
+        with self._turn(self._row):
             updates = self._board.total("updates")
             self._optimizer.step(self.parameters.flat, flat, self.learning_rate(), updates + 1)
             if (average := self._memory.average) is not None:
@@ -184,7 +181,7 @@ class SharedStore:
             return self._count(norm, updates - version)
 
     def _apply_rows(self, rows: dict[str, Rows], norm: float, version: int) -> PushResult:
-        with self._turn():
+        with self._turn(self._row):
             updates = self._board.total("updates")
             for name, g in rows.items():
                 table = self.parameters.views[name]
@@ -194,17 +191,6 @@ class SharedStore:
     def _count(self, norm: float, lag: int) -> PushResult:
         self._board.add(self._row, {"updates": 1, "lag_sum": lag})
         return PushResult(True, lag, norm)
-
-    @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        if self._lock is None:
-            yield
-            return
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def learning_rate(self) -> float:
         """The rate of the next update."""
@@ -216,8 +202,3 @@ class SharedStore:
 
     def snapshot(self) -> Snapshot:
         return self._memory.snapshot()
-
-    def close(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None

@@ -14,7 +14,7 @@ from a3c.agents.make import ALGORITHMS, make_policy
 from a3c.envs import make_env
 from a3c.errors import CheckpointError, UsageError
 from a3c.networks.bodies import BACKGROUND
-from a3c.settings.config import Config
+from a3c.settings.config import Config, workers_at_a_time
 from a3c.storage.checkpoint import Checkpoint, check_compatible, read_checkpoint
 from a3c.storage.initial_weights import load_initial_weights
 from a3c.storage.run_directory import RunDirectory
@@ -24,6 +24,7 @@ from a3c.storage.shelf import clean, newest_checkpoint, rewind
 from a3c.stores.parameters import Parameters
 from a3c.stores.scoreboard import Scoreboard
 from a3c.stores.shared import SharedStore, StoreMemory
+from a3c.stores.turns import Turns
 from a3c.types import EnvSpec
 
 _RANDOM_ENVS, _RANDOM_STEPS = 8, 200
@@ -46,6 +47,8 @@ class Session:
     elapsed_before_s: float = 0.0  # over the starts before this one
     agent_state: dict[str, object] = field(default_factory=dict)  # an agent's own, from the checkpoint
     started: float = field(default_factory=time.monotonic)
+    updating: Turns | None = None  # where updates come one after another
+    playing: Turns | None = None  # where there are more workers than may play and learn at a time
 
     @property
     def workers(self) -> int:
@@ -54,8 +57,8 @@ class Session:
 
     def store(self, row: int) -> SharedStore:
         """The store, for the owner of a scoreboard row."""
-        lock = self.run_dir / "updates.lock" if self.config.optim.locked else None
-        return SharedStore(self.memory, self.config.optim, self.config.run.max_steps, self.board, row, lock)
+        config = self.config
+        return SharedStore(self.memory, config.optim, config.run.max_steps, self.board, row, self.updating)
 
     def saver(self) -> Saver:
         """Writes this run's checkpoints."""
@@ -120,7 +123,10 @@ def open_session(config: Config, run: RunDirectory) -> Session:
     shapes = policy.parameters.shapes
     memory = StoreMemory.allocate(shapes, config.optim)
     board = Scoreboard(max(config.run.workers or 0, 1), ALGORITHMS[config.learn.algo].metric_names)
-    session = Session(config, env, run.path, memory, board, run.run_id)
+    updating = Turns(1) if config.optim.locked else None
+    places = workers_at_a_time(config.run)
+    playing = Turns(places) if places < (config.run.workers or 0) else None
+    session = Session(config, env, run.path, memory, board, run.run_id, updating=updating, playing=playing)
     if saved is None:
         begin(session, policy.parameters)
     else:

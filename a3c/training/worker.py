@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,7 +15,7 @@ import torch
 from a3c.agents.make import make_agent
 from a3c.envs import make_env
 from a3c.processes.memory import keep_freed_memory
-from a3c.stores.scoreboard import Scoreboard
+from a3c.stores.scoreboard import WAITING, Scoreboard
 from a3c.training.rollouts import collect
 from a3c.training.session import Session
 from a3c.training.timings import Timings
@@ -19,6 +23,9 @@ from a3c.types import PushResult, Rollout
 
 if TYPE_CHECKING:
     from a3c.processes.child import Link
+
+
+_PULSE_S = 0.25  # between two signs of life of a worker that waits
 
 
 @dataclass(frozen=True)
@@ -39,10 +46,22 @@ def run_worker(spec: WorkerSpec, link: Link) -> None:
     """The entry point of a worker process: trains until told to stop or the steps are used up."""
     keep_freed_memory()
     worker = Worker(spec, link)
+    threading.Thread(target=keep_alive, args=(spec.session.board, spec.worker_id), daemon=True).start()
     link.ready()
-    while not (spec.session.board.stop or spec.session.spent()):
-        worker.step()
+    goes_on = True
+    while goes_on:
+        with worker.turn():
+            goes_on = not (spec.session.board.stop or spec.session.spent())
+            if goes_on:
+                worker.step()
     worker.close()
+
+
+def keep_alive(board: Scoreboard, row: int) -> None:
+    """Signs of life while the worker waits for its turn: waiting is no hang, being frozen in the queue is."""
+    while True:
+        time.sleep(_PULSE_S)
+        board.still(row, WAITING)
 
 
 class Facts(Protocol):
@@ -62,6 +81,7 @@ class Worker:
         if device != "cpu":
             use_gpu(device)
         self._board, self._row, self._link = session.board, row, link
+        self._turns = session.playing
         self._timings = Timings(lambda phase: self._board.beat(row, phase))
         self._envs = make_env(config.env, env_seeds, training=True)
         self.agent = make_agent(config, self._envs.spec, agent_seed, device, row)
@@ -70,6 +90,16 @@ class Worker:
         self._rollouts = collect(
             self._envs, self.agent, length, reward_clip, self._timings, lambda: self._board.stop != 0
         )
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Its turn to play and learn, waited for where workers take turns."""
+        if self._turns is None:
+            yield
+            return
+        self._board.beat(self._row, WAITING)
+        with self._turns.take(self._row):
+            yield
 
     def step(self) -> None:
         """One rollout and what is learned from it. The worker's weights change between rollouts and lessons
@@ -108,7 +138,6 @@ class Worker:
         """Ends the environments."""
         self._board.beat(self._row, "done")
         self._envs.close()
-        self._store.close()
 
 
 def use_gpu(device: str) -> None:

@@ -142,7 +142,6 @@ class Evaluator:
         """Gives up what is in progress and closes the logs."""
         self._abandon()
         self._logs.close()
-        self._store.close()
 
     # -----------------------------------------------------------------------------------------------
     # Ending

@@ -397,3 +397,21 @@ class TestSettings:
 
     def test_usable_cores(self) -> None:
         assert c.usable_cores() >= 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"workers": 16}, 2),  # as many as there are cores
+        ({"workers": 2}, 2),
+        ({"workers": 1}, 1),
+        ({"workers": 0}, 0),
+        ({"workers": 16, "gpu_ids": [0]}, 16),  # they wait for the GPU meanwhile
+        ({"workers": 16, "active_workers": 0}, 16),
+        ({"workers": 16, "active_workers": 5}, 5),
+        ({"workers": 4, "active_workers": 5}, 4),
+    ],
+)
+def test_as_many_workers_play_at_a_time_as_have_a_core(monkeypatch, settings, expected):
+    monkeypatch.setattr("a3c.settings.config.usable_cores", lambda: 2)
+    assert c.workers_at_a_time(c.build_config(("test", settings)).run) == expected

@@ -1,4 +1,4 @@
-"""What every store promises, on private memory, on shared memory lock-free, and with a lock."""
+"""What every store promises, on private memory, on shared memory lock-free, and in turns."""
 
 import dataclasses
 
@@ -10,6 +10,7 @@ from a3c.settings.groups import OptimConfig
 from a3c.stores.parameters import Parameters
 from a3c.stores.scoreboard import Scoreboard
 from a3c.stores.shared import SharedStore, StoreMemory
+from a3c.stores.turns import Turns
 from a3c.types import Rows
 
 SHAPES = {"weight": (3, 4), "bias": (4,)}
@@ -17,15 +18,15 @@ SGD = OptimConfig(optimizer="sgd", lr=0.5, max_grad_norm=0.0)
 
 
 @pytest.fixture(params=["private", "lock-free", "locked"])
-def make_store(request, tmp_path):
+def make_store(request):
     def make(optim=SGD, max_steps=0):
         board = Scoreboard(1)
         memory = StoreMemory.allocate(SHAPES, optim)
         if request.param != "private":
             board.share()
             memory.share()
-        lock = tmp_path / "lock" if request.param == "locked" else None
-        return SharedStore(memory, optim, max_steps, board, 0, lock), board
+        turns = Turns(1) if request.param == "locked" else None
+        return SharedStore(memory, optim, max_steps, board, 0, turns), board
 
     return make
 
@@ -46,7 +47,6 @@ def test_a_push_moves_the_weights_against_the_gradient(make_store):
     assert store.pull(mine) == 1
     assert mine.flat.eq(-0.5).all()
     assert store.counters().updates == 1
-    store.close()
 
 
 def test_lag_counts_the_updates_since_the_pull(make_store):
@@ -197,7 +197,6 @@ def push_many(memory, optim, board, row, lock):
     mine = Parameters(SIZE)
     for _ in range(PUSHES):
         store.push(gradient, store.pull(mine))
-    store.close()
 
 
 def two_processes(lock, optim):
@@ -212,10 +211,8 @@ def two_processes(lock, optim):
     return memory, board
 
 
-def test_locked_pushes_of_two_processes_all_count_exactly(tmp_path):
-    memory, board = two_processes(
-        tmp_path / "lock", OptimConfig(optimizer="sgd", lr=2**-10, max_grad_norm=0.0)
-    )
+def test_locked_pushes_of_two_processes_all_count_exactly():
+    memory, board = two_processes(Turns(1), OptimConfig(optimizer="sgd", lr=2**-10, max_grad_norm=0.0))
     assert memory.weights.eq(-PUSHES * (1 + 2) * 2**-10).all()
     assert board.total("updates") == 2 * PUSHES
 

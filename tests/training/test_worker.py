@@ -1,13 +1,16 @@
 """A worker on a real environment and a real store: what it takes, gives and counts, and when it ends."""
 
 import itertools
+import signal
 
 import pytest
 import torch
 
+from a3c.storage.records import read_json_lines
 from a3c.training.worker import Worker, WorkerSpec, run_worker
 from tests.evaluators.fakes import make_session
 from tests.fault_env import FaultEnv
+from tests.run_tools import TINY, Run
 
 SMALL = {"envs_per_worker": 2, "num_steps": 5}
 PHASES = ("pull", "act", "env", "learn", "push")
@@ -195,3 +198,15 @@ def test_a_worker_process_ends_when_it_is_told(tmp_path, stop):
     session.board.stop = stop
     run_worker(WorkerSpec(session, 0, 0), Heard())
     assert session.board.total("env_steps") == 0
+
+
+def test_one_worker_at_a_time_has_no_lag(tmp_path):
+    """Three workers, of which one plays and learns: nobody comes between its pull and its update."""
+    flags = ["--env", "CartPole-v1", "--workers", "3", "--active-workers", "1", "--eval-every", "0", *TINY]
+    with Run(tmp_path, *flags) as run:
+        run.training()
+        run.signal(signal.SIGTERM)
+        assert run.end() == 0, run.output
+    rows = [row for row in read_json_lines(run.path / "metrics.jsonl") if row["kind"] == "train"]
+    assert rows[-1]["updates"] >= 30
+    assert all(row["mean_lag"] in (None, 0) for row in rows)
