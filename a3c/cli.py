@@ -21,7 +21,8 @@ from a3c.console.streams import UnbreakableStream
 from a3c.errors import EXIT_OK, EXIT_SIGNAL, A3CError, UsageError
 from a3c.processes.descriptors import fill_standard_descriptors, output_that_never_waits
 from a3c.processes.guardian import guarded
-from a3c.settings.config import RUNS_FOLDER, Config, usable_cores, workers_at_a_time
+from a3c.settings.config import RUNS_FOLDER, Config
+from a3c.settings.cores import usable_cores, workers_at_a_time
 from a3c.settings.flags import Parser, add_settings, given_settings, program
 from a3c.settings.presets import presets
 from a3c.settings.values import did_you_mean

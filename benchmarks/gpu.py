@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from a3c.settings.config import usable_cores
+from a3c.settings.cores import usable_cores
 from benchmarks.common import ROOT, keep, machine, run_training, table
 from benchmarks.scaling import counts
 from benchmarks.throughput import emulator_rate

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-from a3c.settings.config import usable_cores
+from a3c.settings.cores import usable_cores
 from benchmarks.common import keep, machine, run_training, spread, table
 
 

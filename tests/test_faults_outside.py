@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from a3c.processes.supervisor import Limits
-from a3c.settings.config import usable_cores
+from a3c.settings.cores import usable_cores
 from a3c.settings.groups import RunConfig
 from a3c.storage.run_lock import lock_holder
 from a3c.training.process_team import limits

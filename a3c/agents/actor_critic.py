@@ -14,7 +14,8 @@ from a3c.learning.schedules import linear
 from a3c.networks.actor_critic import ActorCritic, NetworkOutput, make_network
 from a3c.networks.compute import to_compute_format, use_bf16
 from a3c.settings.algorithms import FACTS
-from a3c.settings.config import Config, workers_at_a_time
+from a3c.settings.config import Config
+from a3c.settings.cores import workers_at_a_time
 from a3c.stores.parameters import Parameters, gradients_of
 from a3c.types import ActorOutput, Counters, EnvSpec, Gradients, Rollout, State
 

@@ -17,7 +17,8 @@ from packaging.requirements import Requirement
 
 from a3c.errors import EXIT_OK, EXIT_USAGE
 from a3c.processes.memory import WORKER_BYTES
-from a3c.settings.config import RUNS_FOLDER, Config, usable_cores
+from a3c.settings.config import RUNS_FOLDER, Config
+from a3c.settings.cores import usable_cores
 from a3c.settings.flags import Parser
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"

@@ -12,7 +12,7 @@ from a3c.processes.child import Link
 from a3c.processes.group import ChildSpec, ChildStatus, Event, ProcessGroup
 from a3c.processes.spawning import ensure_open_files
 from a3c.processes.supervisor import EVALUATOR, WORKER, ChildState, Limits
-from a3c.settings.config import usable_cores
+from a3c.settings.cores import usable_cores
 from a3c.settings.groups import RunConfig
 from a3c.training.divergence import Guard
 from a3c.training.session import Session

@@ -14,7 +14,8 @@ from a3c.agents.make import ALGORITHMS, make_policy
 from a3c.envs import make_env
 from a3c.errors import CheckpointError, UsageError
 from a3c.networks.bodies import BACKGROUND
-from a3c.settings.config import Config, workers_at_a_time
+from a3c.settings.config import Config
+from a3c.settings.cores import workers_at_a_time
 from a3c.storage.checkpoint import Checkpoint, check_compatible, read_checkpoint
 from a3c.storage.initial_weights import load_initial_weights
 from a3c.storage.run_directory import RunDirectory

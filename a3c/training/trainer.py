@@ -20,7 +20,8 @@ from a3c.processes.group import ChildStatus, Event
 from a3c.processes.guardian import guarded
 from a3c.processes.notify import ServiceManager
 from a3c.processes.signals import Signals
-from a3c.settings.config import RUNS_FOLDER, Config, usable_cores
+from a3c.settings.config import RUNS_FOLDER, Config
+from a3c.settings.cores import usable_cores
 from a3c.storage.open_run import open_run
 from a3c.storage.run_directory import RunDirectory, load_config, read_status
 from a3c.storage.saving import Progress

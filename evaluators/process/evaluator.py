@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from a3c.settings.config import usable_cores
+from a3c.settings.cores import usable_cores, workers_at_a_time
 from a3c.storage.saving import Progress, Record
 from a3c.storage.sinks import Clock
 from a3c.storage.tensor_files import non_finite
@@ -273,7 +273,7 @@ def run_evaluator(session: Session, link: Link) -> None:
         while not evaluator.finished:
             if hurries and (evaluator.scored or time.monotonic() > until):
                 hurries = False
-                os.nice(niceness(session.workers / usable_cores()))
+                os.nice(niceness(workers_at_a_time(session.config.run) / usable_cores()))
             if not evaluator.tick():
                 time.sleep(IDLE_S)
     finally:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from a3c.errors import CheckpointError, UsageError
 from a3c.settings import config as c
+from a3c.settings import cores
 from a3c.settings.flags import Parser, add_settings, given_settings
 from a3c.settings.presets import preset_for, presets
 from a3c.settings.values import parse_bool, parse_count, parse_duration, parse_key_value
@@ -303,7 +304,8 @@ def configs(draw: st.DrawFn) -> c.Config:
     if values["load"]:
         values["init_from"] = ""
     if not values["max_steps"]:
-        values["lr_schedule"] = "constant"
+        values["lr_schedule"] = values["entropy_schedule"] = "constant"
+    values["track_project"] = draw(st.from_regex(r"[A-Za-z0-9._-]{1,100}", fullmatch=True))
     if values["workers"]:
         values["min_workers"] = min(values["min_workers"], values["workers"])
     config = c.Config().replace(**values)
@@ -396,7 +398,7 @@ class TestSettings:
         assert len(set(flags)) == len(flags)
 
     def test_usable_cores(self) -> None:
-        assert c.usable_cores() >= 1
+        assert cores.usable_cores() >= 1
 
 
 @pytest.mark.parametrize(
@@ -413,5 +415,5 @@ class TestSettings:
     ],
 )
 def test_as_many_workers_play_at_a_time_as_have_a_core(monkeypatch, settings, expected):
-    monkeypatch.setattr("a3c.settings.config.usable_cores", lambda: 2)
-    assert c.workers_at_a_time(c.build_config(("test", settings)).run) == expected
+    monkeypatch.setattr("a3c.settings.cores.usable_cores", lambda: 2)
+    assert cores.workers_at_a_time(c.build_config(("test", settings)).run) == expected
