@@ -51,6 +51,8 @@ COMMANDS = {
     ),
     "push": Command("send such a folder to the Hugging Face Hub", "evaluators.sharing.command", "push"),
     "plot": Command("draw learning curves", "evaluators.curves.command", "main"),
+    "list": Command("list runs and released agents", "evaluators.curves.command", "list_runs"),
+    "compare": Command("show runs side by side", "evaluators.curves.command", "compare"),
     "play": Command("play a game by keyboard, or watch an agent", "evaluators.showing.command", "main", True),
     "status": Command("show a run from another shell", "a3c.console.status", "status"),
     "stop": Command("stop a run, with a last checkpoint", "a3c.console.status", "stop"),

@@ -88,6 +88,8 @@ PLAN: dict[str, Run | Skip] = {
     "a3c status [RUN] [--watch] [--json]": run("a3c status", f"a3c status {CARTPOLE} --json"),
     "a3c stop [RUN]": Skip("needs a run that goes on: `test_a_run_in_the_background`"),
     "a3c restart-worker [RUN] ID": Skip("needs a run that goes on: `test_a_run_in_the_background`"),
+    "a3c list [--json]": run("a3c list", "a3c list --json"),
+    "a3c compare RUN RUN": run(f"a3c compare {CARTPOLE} checkpoints/CartPole-v1-ppo"),
     "a3c plot [RUN...]": run(f"a3c plot {CARTPOLE} --out another.png"),
     "a3c tune --space NAME -- FLAGS": run(
         "a3c tune --space a3c --trials 2 --seeds 1 -- --env CartPole-v1 --workers 1 --max-steps 300"

@@ -141,6 +141,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "status": lambda run: main(["status", str(run)]),
     "stop": lambda run: main(["stop", str(run)]),
     "newest": lambda run: main(["status"]),
+    "list": lambda run: main(["list"]),
     "play": lambda run: play(str(run)),
     "play newest": lambda run: play("newest"),
     "resume": resume,

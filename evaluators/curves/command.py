@@ -1,4 +1,5 @@
-"""`a3c plot`: learning curves of runs as a picture.
+"""`a3c plot`, learning curves of runs as a picture; `a3c list`, all runs in a table; `a3c compare`, some of
+them side by side.
 
 Reading the command line imports the standard library only, so that `--help` is instant.
 """
@@ -6,11 +7,18 @@ Reading the command line imports the standard library only, so that `--help` is 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from a3c.errors import EXIT_OK
+from a3c.errors import EXIT_OK, UsageError, printable
+from a3c.settings.config import RUNS_FOLDER, settings
 from a3c.settings.flags import Parser, flag_value, output_file, whole_number
-from a3c.settings.values import parse_number
+from a3c.settings.values import parse_number, shown
+
+if TYPE_CHECKING:
+    from evaluators.curves.overview import Overview
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -64,3 +72,107 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="points in the moving average of training [default 10]",
     )  # fmt: skip
     return parser.parse(argv)
+
+
+# ---------------------------------------------------------------------------------------------------
+# a3c list, a3c compare
+
+
+def list_runs(argv: Sequence[str]) -> int:
+    """`a3c list [DIR] [--json]`."""
+    parser = Parser("a3c list", "Lists runs and released agents, the newest first, with their scores.")
+    text = f"the folder they are in [default: {RUNS_FOLDER}]"
+    parser.add_argument("folder", metavar="DIR", nargs="?", type=Path, default=RUNS_FOLDER, help=text)
+    parser.add_argument("--json", action="store_true", help="print them as JSON")
+    options = parser.parse(argv)
+
+    from evaluators.curves.overview import overviews
+
+    found = overviews(options.folder)
+    if options.json:
+        print(json.dumps([one.summary() for one in found], indent=2))
+        return EXIT_OK
+    if not found:
+        print(f"no runs in {options.folder}/ yet; start one with python run.py")
+    rows = [_row(one) for one in found if not one.trouble]
+    if rows:
+        _print_table(["run", "env", "algo", "state", "best", "last", "steps", "date"], rows, "llllrrrl")
+    for one in found:
+        if one.trouble:
+            print(printable(f"{one.path}  cannot be read: {one.trouble}"))
+    return EXIT_OK
+
+
+def _row(one: Overview) -> list[str]:
+    scores = _score(one.best_score), _score(one.last_score)
+    return [str(one.path), one.env, one.algo, one.state, *scores, _count(one.steps), _minute(one.date)]
+
+
+def compare(argv: Sequence[str]) -> int:
+    """`a3c compare RUN RUN... [--json]`. Raises UsageError, CheckpointError or StorageError."""
+    parser = Parser("a3c compare", "Shows in which settings runs differ, and their scores, side by side.")
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="two or more runs, or folders of packages")
+    parser.add_argument("--json", action="store_true", help="print them as JSON")
+    options = parser.parse(argv)
+    if len(options.runs) < 2:
+        raise UsageError("a3c compare: name two runs or more; a3c list shows those there are")
+
+    from a3c.storage.find_run import named_run
+    from evaluators.curves.overview import are_comparable, differing, overview
+
+    found = [overview(named_run(name).path) for name in options.runs]
+    if options.json:
+        runs = [one.summary() for one in found]
+        print(json.dumps({"runs": runs, "differing_settings": differing(found)}, indent=2))
+        return EXIT_OK
+    rows = [[settings()[name].flag, *map(_value, row)] for name, row in differing(found).items()]
+    rows = rows or [["no setting differs", *("" for _ in found)]]
+    results = [_results(one) for one in found]
+    rows += [
+        ["" for _ in range(len(found) + 1)],
+        *([name, *(r[name] for r in results)] for name in results[0]),
+    ]
+    _print_table(["", *(str(one.path) for one in found)], rows, "l" * (len(found) + 1))
+    if not are_comparable(found):
+        print("\nscores of different environments or rules are not comparable")
+    return EXIT_OK
+
+
+def _results(one: Overview) -> dict[str, str]:
+    from a3c.console.live import duration
+
+    return {
+        "state": one.state,
+        "best score": _score(one.best_score),
+        "last score": _score(one.last_score),
+        "steps": _count(one.steps),
+        "time": duration(one.elapsed_s),
+        "date": _minute(one.date),
+    }
+
+
+def _minute(date: str) -> str:
+    return date[:16].replace("T", " ")
+
+
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]], sides: str) -> None:
+    """Columns as wide as they need to be; a side is l or r for each."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        cells = zip(row, widths, sides, strict=True)
+        words = (cell.rjust(width) if side == "r" else cell.ljust(width) for cell, width, side in cells)
+        print(printable("  ".join(words).rstrip()))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return shown(" ".join(f"{name}={part}" for name, part in value.items()))
+    return "-" if value in (None, "", [], ()) else shown(value)
+
+
+def _score(score: float | None) -> str:
+    return "-" if score is None else f"{score:,.2f}"
+
+
+def _count(number: float | None) -> str:
+    return "-" if number is None else f"{int(number):,}"
