@@ -1,6 +1,7 @@
 """A real run and too little of everything: disk, shared memory, descriptors, memory."""
 
 import ast
+import fcntl
 import os
 import random
 import re
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -137,6 +139,26 @@ def test_f02_killed_inside_an_update(locked):
         os.waitpid(child, 0)
     assert torch.isfinite(memory.weights).all()
     assert all(torch.isfinite(tensor).all() for tensor in memory.optimizer.values())
+
+
+def test_f90_nobody_else_can_hold_the_turn(tmp_path):
+    flags = ["--env", "CartPole-v1", "--workers", "2", "--locked-updates", "--eval-every", "0", *TINY]
+    with Run(tmp_path, *flags) as run, ExitStack() as held:
+        before = run.training()["updates"]
+        for path in run.path.rglob("*"):
+            if path.name != "lock":  # which the run holds, as its folder
+                file = held.enter_context(opened(path))
+                fcntl.flock(file, fcntl.LOCK_EX)
+        run.wait_until(lambda s: s["updates"] > before + 200)
+        run.signal(signal.SIGTERM)
+        assert run.end() == 0, run.output
+
+
+@contextmanager
+def opened(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    yield descriptor
+    os.close(descriptor)
 
 
 WALL_CLOCKS = {"time.time", "time.localtime", "time.ctime"}
