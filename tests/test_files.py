@@ -1,15 +1,20 @@
-"""F80: no link is followed, no pipe is waited for, nobody else's file is written."""
+"""F80, F91: no link is followed, no pipe is waited for, nobody else's file is written; and it is said so."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from a3c.cli import main
 from a3c.files import ForeignFile, make_folder, open_file, open_folder
 
+ROOT = Path(__file__).parents[1]
 CREATE = os.O_WRONLY | os.O_CREAT
 WAYS = [os.O_RDONLY, os.O_RDWR, CREATE, CREATE | os.O_TRUNC, CREATE | os.O_APPEND]
 
@@ -101,3 +106,30 @@ def test_writes_where_it_should(tmp_path: Path) -> None:
         open_file(tmp_path / "x", CREATE | os.O_EXCL)
     with pytest.raises(FileNotFoundError):
         open_file(tmp_path / "none")
+
+
+OTHER_KINDS: dict[str, Callable[[Path], object]] = {
+    "pipe": os.mkfifo,
+    "folder": os.mkdir,
+    "socket": lambda path: os.mknod(path, stat.S_IFSOCK | 0o600),
+}
+READERS = {
+    "status.json": ["status", "."],
+    "metrics.jsonl": ["plot", ".", "--out", "curve.png"],
+    "config.json": ["run", "--load", ".", "--dry-run"],
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+@pytest.mark.parametrize("name", READERS)
+def test_f91_what_is_no_file_is_said_to_be_none(
+    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(ROOT / "tests" / "data" / "written-by-0.1" / "CartPole-v1-ppo", tmp_path / "run")
+    monkeypatch.chdir(run)
+    (run / name).unlink()
+    OTHER_KINDS[kind](Path(name))
+    assert main(READERS[name]) == 6
+    [line] = capsys.readouterr().err.splitlines()
+    assert name in line
+    assert "it is not a regular file" in line

@@ -19,7 +19,7 @@ from a3c.errors import A3CError, UsageError
 from a3c.files import open_file
 from a3c.settings.flags import Parser
 from a3c.storage.atomic import storage_errors
-from a3c.storage.run_directory import read_status
+from a3c.storage.run_directory import load_status
 from a3c.storage.run_lock import lock_holder
 
 _log = logging.getLogger(__name__)
@@ -79,8 +79,8 @@ class Requests:
 
 
 def _child(run_dir: Path, id_: str) -> dict[str, Any]:
-    """What the status says of one child. Raises UsageError for one that is not there."""
-    found = read_status(run_dir) or {}
+    """What the status says of one child. Raises UsageError for one that is not there, and StorageError."""
+    found = load_status(run_dir)
     if id_ == "evaluator" and (child := found.get("evaluator")):
         return dict(child)
     workers: list[dict[str, Any]] = found.get("workers") or []

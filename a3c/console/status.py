@@ -19,12 +19,12 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 from a3c.console.live import LIVE_STATES, count, is_terminal, make_console, make_view, panel
-from a3c.errors import A3CError, StorageError, UsageError
+from a3c.errors import A3CError, UsageError
 from a3c.settings.config import RUNS_FOLDER
 from a3c.settings.flags import Parser
 from a3c.settings.values import parse_duration
 from a3c.storage.find_run import named_run, newest_run
-from a3c.storage.run_directory import STATUS, read_status
+from a3c.storage.run_directory import load_status
 from a3c.storage.run_lock import LOCK, Holder, holding_process, lock_holder
 
 WATCH_HINT = "Ctrl-C leaves this view; the run goes on"
@@ -82,12 +82,10 @@ def checked_status(run_dir: Path) -> dict[str, Any]:
     """What status.json says; a run that claims to go on but holds no lock any more has died.
 
     Raises:
-        StorageError: status.json is missing or damaged.
+        StorageError: status.json cannot be read.
     """
     locked = lock_holder(run_dir) is not None  # before the status, which a run writes last
-    found = read_status(run_dir)
-    if found is None:
-        raise StorageError(f"{run_dir / STATUS} is missing or damaged; look at the logs beside it")
+    found = load_status(run_dir)
     if found.get("state") in LIVE_STATES and not locked:
         found["state"] = "died"
         found["message"] = f"its process is gone without a word; continue it with --load {run_dir}"

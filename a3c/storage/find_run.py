@@ -116,9 +116,9 @@ def _newest_of_kind(root: Path, given: Mapping[str, Any]) -> FoundRun:
 
 
 def _run_at(path: Path) -> FoundRun | None:
-    if os.path.isfile(path / CONFIG):
+    if os.path.lexists(path / CONFIG):  # whatever it is: whoever reads it says so
         return FoundRun(path)
-    if os.path.isdir(path) and os.path.isfile(path.parent / CONFIG):
+    if os.path.isdir(path) and os.path.lexists(path.parent / CONFIG):
         return FoundRun(path.parent, path)
     return None
 

@@ -77,7 +77,7 @@ def _real_and_finite(weights: Tensors) -> Tensors:
 
 
 def _read(path: Path) -> Tensors:
-    if os.path.isfile(path / MANIFEST):
+    if os.path.lexists(path / MANIFEST):
         return read_checkpoint(path).model
     if path.is_dir():
         raise CheckpointError(f"{path} is no checkpoint; name a run's ckpt-... or best-... folder, or a file")

@@ -114,9 +114,20 @@ def run_name(env: str, algo: str) -> str:
 def read_status(run_dir: Path) -> dict[str, Any] | None:
     """The last status of a run; None when there is none that can be read."""
     try:
-        return typed_status(read_json(run_dir / STATUS))
-    except (OSError, ValueError):
+        return load_status(run_dir)
+    except StorageError:
         return None
+
+
+def load_status(run_dir: Path) -> dict[str, Any]:
+    """The last status of a run. Raises StorageError, which says why it cannot be read."""
+    path, hint = run_dir / STATUS, "look at the logs beside it"
+    try:
+        return typed_status(read_json(path))
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}; {hint}") from error
+    except ValueError as error:
+        raise StorageError(f"{path} is damaged: {error}; {hint}") from error
 
 
 def load_config(run_dir: Path) -> Config:

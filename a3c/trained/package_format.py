@@ -14,6 +14,7 @@ Nothing that is read here is ever run.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def encode_manifest(files: Mapping[str, bytes]) -> bytes:
 
 def is_package(path: Path) -> bool:
     """Whether a folder looks like one."""
-    return (path / MANIFEST).is_file() and (path / CONFIG).is_file()
+    return os.path.lexists(path / MANIFEST) and os.path.lexists(path / CONFIG)
 
 
 def folder(path: Path) -> Fetch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ class Curves:
 def read_curves(path: Path) -> Curves:
     """The points of a run, without those that a crash lost. Raises UsageError, CheckpointError or
     StorageError."""
-    if not (path / METRICS).is_file():
+    if not os.path.lexists(path / METRICS):
         raise UsageError(f"{path} has no points yet: no {METRICS}")
     config = load_config(path)
     with storage_errors(f"read {path / METRICS}"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import tempfile
 from datetime import datetime
 from pathlib import Path
@@ -103,7 +104,7 @@ def _results(agent: Rebuilt, trained: Trained, games: Games, greedy: bool) -> di
 
 def _curve(trained: Trained, path: Path) -> dict[str, bytes]:
     """The run's points, where it has any."""
-    if not (trained.run_dir / RUN_METRICS).is_file():
+    if not os.path.lexists(trained.run_dir / RUN_METRICS):
         return {}
     try:
         write_points(path, [read_curves(trained.run_dir)])

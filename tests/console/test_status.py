@@ -127,7 +127,7 @@ class TestStatus:
         write_status(runs / "a")
         (runs / "a" / "status.json").write_text(text)
         assert main(["status"]) == 6
-        assert "missing or damaged" in capsys.readouterr().err
+        assert "status.json is damaged: " in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         "status",
