@@ -48,6 +48,7 @@ def test_only_workers_hold_a_context(tmp_path):
     run = Run(tmp_path, *ATARI, "--workers", "1", "--eval-every", "0")
     try:
         status = run.training()
+        assert 0 < status["gpus"][0]["memory_bytes"] < status["gpus"][0]["memory_total_bytes"]
         query = ["nvidia-smi", "--query-compute-apps=pid", "--format=csv,noheader"]
         output = subprocess.run(query, check=True, capture_output=True, text=True).stdout
         pids = {int(line) for line in output.split() if line.isdigit()}

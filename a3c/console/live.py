@@ -147,6 +147,10 @@ def plain_line(status: Status) -> str:
     ]
     if status.get("eta_s") is not None:
         parts.append(f"eta {duration(status['eta_s'])}")
+    if status.get("target_eta_s") is not None:
+        parts.append(f"target in about {duration(status['target_eta_s'])}")
+    if games := _games(status):
+        parts.append(games)
     return "  ".join(parts)
 
 
@@ -166,7 +170,8 @@ def panel(status: Status, hint: str = "", height: int = 0) -> RenderableType:
     parts: list[RenderableType] = [_heading(status)]
     if status.get("progress") is not None:
         parts.append(_progress(status))
-    parts += [_facts(status), _workers(status, max(3, height - 14) if height else 0)]
+    facts = _facts(status)
+    parts += [facts, _workers(status, max(3, height - facts.row_count - 7) if height else 0)]
     if status.get("message"):
         parts.append(Text(printable(status["message"], lines=True), style="yellow"))
     if hint and status.get("state") in LIVE_STATES:
@@ -211,6 +216,10 @@ def _facts(status: Status) -> Table:
         "memory": f"{memory / 2**30:.1f} GiB" if memory else "-",
         "checkpoint": str(status.get("checkpoint") or "none yet"),
     }
+    if status.get("target_score") is not None:
+        rows["target"] = _target(status)
+    if status.get("gpus"):
+        rows["gpus"] = ", ".join(map(_gpu, status["gpus"]))
     if status.get("tensorboard"):
         rows["curves"] = str(status["tensorboard"])
     for name, text in rows.items():
@@ -236,7 +245,8 @@ def _workers(status: Status, limit: int) -> Table:
         running = sum(worker.get("state") == "running" for worker in rest)
         table.add_row(f"{len(rest)} more", f"{running} running")
     if _evaluator(status):
-        _add_process(table, "evaluator", _evaluator(status))
+        doing = _games(status) or _evaluator(status).get("phase")
+        _add_process(table, "evaluator", {**_evaluator(status), "phase": doing})
     return table
 
 
@@ -293,6 +303,29 @@ def _best(status: Status) -> str:
         return "not confirmed yet"
     exact = " (exact value)" if status.get("best_is_exact") is True else ""
     return _score(status.get("best_score")) + exact
+
+
+def _target(status: Status) -> str:
+    eta_s = status.get("target_eta_s")
+    trend = "" if eta_s is None else f", reached in about {duration(eta_s)} by the trend of the scores"
+    return f"score {status['target_score']:g}{trend}"
+
+
+def _games(status: Status) -> str:
+    """How far an evaluation in progress is."""
+    games, over = _evaluator(status).get("games"), _evaluator(status).get("games_over")
+    return f"{count(over)} of {count(games)} games over" if games else ""
+
+
+def _gpu(gpu: Status) -> str:
+    """ "0: 61 %, 3.2 of 80.0 GiB": over all programs that use it."""
+    use, used, total = (
+        gpu.get(name) for name in ("utilization_percent", "memory_bytes", "memory_total_bytes")
+    )
+    parts = [] if use is None else [f"{use:.0f} % busy"]
+    if used is not None and total is not None:
+        parts.append(f"{used / 2**30:.1f} of {total / 2**30:.1f} GiB")
+    return f"{count(gpu.get('id'))}: {' and '.join(parts) or '-'}"
 
 
 def _at(steps: float | None) -> str:

@@ -12,6 +12,7 @@ _NUMBERS = (
     "pid", "steps", "frames", "updates", "episodes", "rejected", "steps_per_second", "frames_per_second",
     "mean_lag", "last_return", "max_steps", "progress", "eta_s", "elapsed_s", "best_score",
     "best_score_steps", "memory_bytes", "id", "restarts", "last_score", "last_score_steps",
+    "games", "games_over", "target_score", "target_eta_s", "utilization_percent", "memory_total_bytes",
 )  # fmt: skip
 _TEXTS = (
     "run_id", "state", "host", "started", "updated", "run_dir", "env", "algo", "preset", "checkpoint",
@@ -54,4 +55,5 @@ _KINDS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_TEXTS, _text),
     "evaluator": _process,
     "workers": _processes,
+    "gpus": _processes,
 }

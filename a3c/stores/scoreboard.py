@@ -37,6 +37,8 @@ _FIXED = (
     "rejected_nonfinite",
     "rejected_stale",
     "episodes",
+    "games",  # of the evaluation in progress; 0: there is none
+    "games_over",  # of these
     "return_sum",  # of unclipped episode returns
     "length_sum",
     "lag_sum",  # over applied updates: how old the weights of the gradient were, in updates
@@ -91,6 +93,11 @@ class Scoreboard:
         cells, columns = self._cells[row], self.columns
         for name, value in values.items():
             cells[columns[name]] += value
+
+    def put(self, row: int, values: Mapping[str, float]) -> None:
+        """Sets cells of the owner that are no sums."""
+        for name, value in values.items():
+            self._cells[row, self.columns[name]] = value
 
     def get(self, row: int, name: str) -> float:
         """One cell."""

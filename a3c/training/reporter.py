@@ -12,10 +12,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from a3c.console.live import View
+from a3c.processes.gpu import GpuMeter
 from a3c.processes.group import ChildStatus, Event
 from a3c.processes.memory import MemoryMeter
 from a3c.processes.supervisor import ChildState
 from a3c.storage.run_directory import RunDirectory
+from a3c.training.forecast import POINTS, seconds_to
 from a3c.training.session import Session
 
 _EVERY_S = 1.0
@@ -41,7 +43,9 @@ class Reporter:
         self._message = ""
         self._started = datetime.now().astimezone().isoformat(timespec="seconds")
         self._memory = MemoryMeter()
+        self._gpus = GpuMeter(session.config.run.gpu_ids)
         self._evaluation: dict[str, Any] = {}
+        self._scores: deque[tuple[float, float]] = deque(maxlen=POINTS)  # (seconds, mean) of evaluations
         self._best = session.saver().best() if session.resumes else None
         self._checkpoint: str | None = None
 
@@ -77,6 +81,7 @@ class Reporter:
         for event in events:
             if event.kind == "evaluation":
                 self._evaluation = event.payload
+                self._scores.append((event.payload["wall_s"], event.payload["mean"]))
             elif event.kind == "best":
                 self._best = event.payload
             elif event.kind == "checkpoint":
@@ -149,6 +154,8 @@ class Reporter:
             "last_return": ratio(change["return_sum"], change["episodes"]),
             "max_steps": config.run.max_steps or None,
             **self._progress(counters.env_steps, rate),
+            "target_score": config.run.target_score,
+            "target_eta_s": self._to_target(),
             "elapsed_s": s.elapsed_s(),
             "workers": [self._worker(i, seconds) for i in range(s.board.workers)],
             "evaluator": self._evaluator(),
@@ -156,6 +163,7 @@ class Reporter:
             "best_score_steps": (self._best or {}).get("env_steps"),
             "best_is_exact": "exact_value" in (self._best or {}),
             "memory_bytes": self._memory.total(),
+            "gpus": self._gpus.read(),
             "checkpoint": self._checkpoint,
             "tensorboard": f"tensorboard --logdir {s.run_dir.parent}",
             "message": self._message or self._run.status_error,
@@ -175,6 +183,13 @@ class Reporter:
         share, eta_s = max(parts, key=lambda part: part[0])
         return {"progress": min(share, 1.0), "eta_s": eta_s}
 
+    def _to_target(self) -> float | None:
+        """About how long it takes to --target-score, by the trend of this start's evaluations."""
+        target = self._session.config.run.target_score
+        if target is None:
+            return None
+        return seconds_to(target, list(self._scores), self._session.elapsed_s())
+
     def _worker(self, row: int, seconds: float) -> dict[str, Any]:
         board, first, last = self._session.board, self._samples[0], self._samples[-1]
         return {
@@ -187,8 +202,12 @@ class Reporter:
         }
 
     def _evaluator(self) -> dict[str, Any]:
+        board = self._session.board
+        games, over = (int(board.get(board.evaluator_row, name)) for name in ("games", "games_over"))
         return {
             **self._process("evaluator"),
+            "games": games or None,
+            "games_over": over if games else None,
             "last_score": self._evaluation.get("mean"),
             "last_score_steps": self._evaluation.get("env_steps"),
             "episodes": self._evaluation.get("n"),

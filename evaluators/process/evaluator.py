@@ -253,6 +253,10 @@ class Evaluator:
         self._logs.write("train", self._meter.counters, wall_s, row, training_points(row))
 
     def _beat(self, phase: str) -> None:
+        match = self._match
+        self._board.put(
+            self._row, {"games": match.games if match else 0, "games_over": match.over if match else 0}
+        )
         self._board.beat(self._row, phase)
 
 

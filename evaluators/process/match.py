@@ -30,6 +30,8 @@ class Match:
         purpose: EVALUATION, RECHECK or FINAL.
         warn: is called with one line when no pictures can be taken.
         first: of a re-check, the games that made it necessary.
+
+    `over` of its `games` have ended.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Match:
         config = session.config
         first_seed = contest.SECOND_SEED if purpose == RECHECK else contest.FIRST_SEED
         seeds = tuple(range(first_seed, first_seed + config.eval.eval_episodes))
+        self.games, self.over = len(seeds), 0
         policy = make_policy(config, session.env, first_seed, "cpu", greedy=False)
         policy.parameters.load(snapshot["model"])
         policy.refresh()
@@ -57,7 +60,7 @@ class Match:
     def advance(self) -> Games | None:
         """One step of the batch; the games once all are over."""
         try:
-            next(self._steps)
+            self.over += int(next(self._steps).over.sum())
         except StopIteration as end:
             games: Games = end.value
             return games

@@ -55,6 +55,32 @@ class TestPlainLine:
             assert words in plain_line(status)
             assert words in drawn(status)
 
+    def test_says_how_far_an_evaluation_is(self) -> None:
+        playing = {
+            **STATUS,
+            "evaluator": {**STATUS["evaluator"], "phase": "env", "games": 10, "games_over": 3},
+        }
+        for words in (plain_line(playing), drawn(playing)):
+            assert "3 of 10 games over" in words
+        assert "games over" not in plain_line(STATUS) + drawn(STATUS)
+
+    def test_says_about_when_the_target_is_reached(self) -> None:
+        near = {**STATUS, "target_score": 18.0, "target_eta_s": 723.0}
+        assert plain_line(near).endswith("target in about 12 m 03 s")
+        assert "score 18, reached in about 12 m 03 s by the trend" in drawn(near)
+        unknown = {**near, "target_eta_s": None}
+        assert "target" not in plain_line(unknown)
+        assert "reached" not in drawn(unknown)
+        assert "score 18" in drawn(unknown)
+
+    def test_says_how_busy_gpus_are(self) -> None:
+        gpus = [
+            {"id": 0, "utilization_percent": 61, "memory_bytes": 2**31, "memory_total_bytes": 2**36},
+            {"id": 1, "utilization_percent": None, "memory_bytes": None, "memory_total_bytes": None},
+        ]
+        assert "0: 61 % busy and 2.0 of 64.0 GiB, 1: -" in drawn({**STATUS, "gpus": gpus})
+        assert "gpus" not in drawn({**STATUS, "gpus": []})
+
     def test_says_so_when_nothing_is_known(self) -> None:
         assert plain_line({"state": "starting"}) == (
             "starting  - steps  - steps/s  score - best -  return -  workers 0/0  elapsed -"

@@ -13,6 +13,7 @@ from a3c.errors import QuorumLost
 from a3c.processes.group import Event
 from a3c.processes.signals import Signals
 from a3c.storage.open_run import open_run
+from a3c.storage.run_directory import read_status
 from a3c.storage.shelf import entries
 from a3c.stores.scoreboard import STOP_ALL, STOP_AND_SCORE, STOP_WORKERS
 from a3c.training import trainer
@@ -78,7 +79,7 @@ def bench_of(tmp_path):
 def test_there_is_no_reason_to_end_a_run_that_has_no_limit(bench_of):
     bench = bench_of()
     bench.session.board.add(0, {"env_steps": 10**9})
-    bench.reporter.take([Event("evaluator", "evaluation", {"mean": 500.0})])
+    bench.reporter.take([Event("evaluator", "evaluation", {"mean": 500.0, "wall_s": 1.0})])
     assert bench.run.why_end() is None
 
 
@@ -93,7 +94,7 @@ def test_there_is_no_reason_to_end_a_run_that_has_no_limit(bench_of):
 def test_a_limit_that_is_reached_completes_a_run(bench_of, settings, reason):
     bench = bench_of(**settings)
     bench.session.board.add(0, {"env_steps": 100})
-    bench.reporter.take([Event("evaluator", "evaluation", {"mean": 25.0})])
+    bench.reporter.take([Event("evaluator", "evaluation", {"mean": 25.0, "wall_s": 1.0})])
     time_is_over = time.monotonic() + 0.002
     while time.monotonic() < time_is_over:
         pass
@@ -106,7 +107,7 @@ def test_a_limit_that_is_reached_completes_a_run(bench_of, settings, reason):
 def test_a_limit_that_is_not_reached_ends_nothing(bench_of, settings):
     bench = bench_of(**settings)
     bench.session.board.add(0, {"env_steps": 100})
-    bench.reporter.take([Event("evaluator", "evaluation", {"mean": 25.0})])
+    bench.reporter.take([Event("evaluator", "evaluation", {"mean": 25.0, "wall_s": 1.0})])
     assert bench.run.why_end() is None
 
 
@@ -182,6 +183,21 @@ def test_a_score_that_was_reached_can_be_raised(bench_of):
     last = bench.output.getvalue().splitlines()[-1]
     assert last.startswith("finished: score 60 reached --target-score 50; ")
     assert last.endswith(f"continue with --load {bench.folder.path} --target-score MORE, more than 50")
+
+
+def test_the_status_tells_of_evaluations_to_come(bench_of):
+    bench = bench_of(target_score=50.0)
+    board = bench.session.board
+    board.put(board.evaluator_row, {"games": 10, "games_over": 3})
+    for at in (1.0, 2.0, 3.0):
+        payload = {"mean": 10 * at, "wall_s": at - 100.0, "env_steps": 1, "n": 2}
+        bench.reporter.take([Event("evaluator", "evaluation", payload)])
+    bench.reporter.refresh({}, "starting")
+    status = read_status(bench.folder.path)
+    assert (status["evaluator"]["games"], status["evaluator"]["games_over"]) == (10, 3)
+    assert status["target_score"] == 50.0
+    assert status["target_eta_s"] == 0.0  # by the trend it was to be there long ago
+    assert status["gpus"] == []
 
 
 @pytest.mark.parametrize(

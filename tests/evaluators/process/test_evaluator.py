@@ -137,6 +137,25 @@ def test_the_best_checkpoint_holds_the_weights_that_were_evaluated(bench):
     assert best.state["best"] == bench.told.of("best")[0]
 
 
+def test_it_is_seen_how_many_games_are_over(bench):
+    def seen():
+        board = bench.session.board
+        return tuple(int(board.get(board.evaluator_row, name)) for name in ("games_over", "games"))
+
+    bench.train(100)
+    bench.ticks()
+    bench.now = 60.0
+    counts = []
+    while bench.evaluator.tick():
+        if seen() not in counts:
+            counts.append(seen())
+    assert counts[0] == (0, 0)  # before the first
+    played = [over for over, games in counts if games]
+    assert {games for _, games in counts} == {0, 4}
+    assert 0 < max(played) <= 4
+    assert seen() == (0, 0)
+
+
 def test_weights_that_do_not_beat_the_record_play_once(bench):
     bench.now = 60.0
     bench.ticks()
