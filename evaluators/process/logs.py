@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 
 from a3c.agents.make import make_policy
 from a3c.settings.algorithms import ALGOS
-from a3c.settings.config import Config, settings
+from a3c.settings.config import Config, Setting, settings
 from a3c.storage.atomic import replace_file
 from a3c.storage.records import JsonLines, read_json_lines, read_lines
 from a3c.storage.run_directory import METRICS
@@ -22,6 +22,9 @@ from a3c.types import Counters, EnvSpec
 from evaluators.process.clip import Clip
 from evaluators.process.tracking import Tracker
 from evaluators.process.writer import TensorBoard
+
+_LEARNED_WITH = ("workers", "seed", "max_steps", "preset")
+"""Of the settings of the run itself, those that what is learned depends on."""
 
 
 class RunLogs:
@@ -84,7 +87,9 @@ class RunLogs:
         self._tensorboard.add_gif("eval/best_game", *clip.encode(), step)
 
     def describe(self, config: Config, env: EnvSpec, step: int) -> None:
-        """The resolved settings and the environment, as texts of TensorBoard."""
+        """The resolved settings and the environment, as texts of TensorBoard; the settings in its HParams tab
+        too."""
+        self._tensorboard.add_hparams(hparams(config))
         self._tensorboard.add_text("config", settings_table(config), step)
         self._tensorboard.add_text("environment", env.describe(), step)
 
@@ -118,13 +123,28 @@ def settings_table(config: Config) -> str:
     """The settings that the run goes by, as a table of Markdown: those that differ from their defaults are
     bold; those of other algorithms, or of other kinds of environments, are left out."""
     rows = []
-    for s in settings().values():
-        value = getattr(getattr(config, s.group), s.name)
-        if value in (None, "", (), {}) or config.learn.algo not in (s.algos or ALGOS):
-            continue
+    for s, value in used_settings(config):
         shown, usual = shown_value(value), shown_value(s.default)
         rows.append(f"| {s.flag} | {shown if value == s.default else f'**{shown}**'} | {usual} |")
     return "\n".join(["| setting | value | default |", "|---|---|---|", *rows])
+
+
+def hparams(config: Config) -> dict[str, bool | float | str]:
+    """The settings that what is learned depends on, as TensorBoard's HParams tab takes them."""
+    return {
+        s.name: value if isinstance(value, bool | int | float) else shown_value(value)
+        for s, value in used_settings(config)
+        if s.group not in ("eval", "run") or s.name in _LEARNED_WITH
+    }
+
+
+def used_settings(config: Config) -> Iterator[tuple[Setting, Any]]:
+    """The settings that the run goes by, with their values, without those of other algorithms, or of other
+    kinds of environments."""
+    for s in settings().values():
+        value = config.get(s.name)
+        if value not in (None, "", (), {}) and config.learn.algo in (s.algos or ALGOS):
+            yield s, value
 
 
 def shown_value(value: Any) -> str:

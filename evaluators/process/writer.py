@@ -23,6 +23,7 @@ from tensorboard.compat.proto.event_pb2 import (  # type: ignore[import-untyped]
     TaggedRunMetadata,
 )
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb  # type: ignore[import-untyped]
 from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 from torch.utils.tensorboard._pytorch_graph import graph as trace_graph
 from torch.utils.tensorboard.summary import text as text_summary
@@ -62,6 +63,11 @@ class TensorBoard:
     def add_text(self, tag: str, words: str, step: int = 0) -> None:
         """A piece of Markdown."""
         self._write(Event(step=step, summary=text_summary(tag, words)))  # type: ignore[no-untyped-call]
+
+    def add_hparams(self, values: Mapping[str, bool | float | str]) -> None:
+        """The settings of a run, for the HParams tab, which puts all runs together with their scores.
+        An experiment described by one of them would hide what others have, so none is."""
+        self._write(Event(summary=hparams_pb(values)))
 
     def add_gif(self, tag: str, gif: bytes, size: tuple[int, int], step: int) -> None:
         """An animated picture of (height, width)."""

@@ -3,7 +3,13 @@
 import json
 
 import pytest
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams import api_pb2, get_experiment, list_session_groups
+from tensorboard.plugins.hparams.backend_context import Context
 
 from a3c.types import Counters
 from evaluators.process.logs import RunLogs, forget_after, settings_table
@@ -95,6 +101,39 @@ def test_settings_and_network_are_shown(tmp_path, settings):
     events = EventAccumulator(str(session.run_dir)).Reload()
     assert {"config/text_summary", "environment/text_summary"} <= set(events.Tags()["tensors"])
     assert any("actor_linear" in node.name for node in events.Graph().node)
+
+
+def test_the_hparams_tab_has_all_runs_with_their_settings_and_scores(tmp_path):
+    for name, score, settings in (("one", 50.0, {"lr": 0.1}), ("two", 60.0, {"lr": 0.2, "seed": 5})):
+        session = make_session(tmp_path / name, **settings)
+        logs = RunLogs(session.run_dir, None, pytest.fail)
+        logs.describe(session.config, session.env, 0)
+        logs.write("evaluation", Counters(env_steps=10), 1.0, {}, {"eval/score_mean": score})
+        logs.close()
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_dir()) == ["one", "two"]
+    experiment, groups = hparams_tab(tmp_path)
+    infos = {info.name: info for info in experiment.hparam_infos}
+    assert {name for name, info in infos.items() if info.differs} == {"lr", "seed"}
+    assert {"algo", "gamma", "optimizer"} <= infos.keys()
+    assert not {"run_dir", "grace", "replay_size", "eval_every"} & infos.keys()
+    found = {
+        group.sessions[0].name: (group.hparams["lr"].number_value, group.metric_values[0].value)
+        for group in groups.session_groups
+    }
+    assert found == {"one": (0.1, 50.0), "two": (0.2, 60.0)}
+    assert [info.name.tag for info in experiment.metric_infos] == ["eval/score_mean"]
+
+
+def hparams_tab(folder):
+    """What TensorBoard's HParams tab is given: the experiment, and the runs in it."""
+    events = EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload()
+    data = MultiplexerDataProvider(events, str(folder))
+    backend, request = Context(TBContext(data_provider=data)), RequestContext()
+    wanted = api_pb2.GetExperimentRequest(include_metrics=True)
+    experiment = get_experiment.Handler(request, backend, "", wanted).run()
+    statuses = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_RUNNING, api_pb2.STATUS_SUCCESS]
+    page = api_pb2.ListSessionGroupsRequest(slice_size=10, allowed_statuses=statuses)
+    return experiment, list_session_groups.Handler(request, backend, "", page).run()
 
 
 def test_the_settings_are_a_table_of_what_matters_here(tmp_path):
