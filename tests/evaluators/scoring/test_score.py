@@ -9,15 +9,19 @@ from dataclasses import replace
 
 import cv2
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from a3c.cli import main
 from a3c.errors import CheckpointError
 from a3c.storage.records import write_json
 from a3c.storage.run_directory import CONFIG
 from a3c.storage.saving import Progress
+from a3c.stores.scoreboard import STOP_AND_SCORE
 from a3c.trained.find import find_trained
 from a3c.types import Counters
-from tests.evaluators.fakes import make_session
+from evaluators.process.contest import FIRST_SEED
+from evaluators.process.evaluator import Evaluator
+from tests.evaluators.fakes import Told, make_session, train_a_little
 
 
 def make_run(path, *checkpoints, **settings):
@@ -172,6 +176,25 @@ def test_the_same_seeds_give_the_same_scores_on_the_emulator(here, breakout, cap
     assert "cap 108000 frames" in out
 
 
+@pytest.mark.parametrize(
+    "settings", [{}, {"env": "Breakout-v0", "model": "a3c-small", "max_episode_steps": 60}]
+)
+def test_it_finds_the_score_that_tensorboard_shows(here, settings):
+    session = make_session(here / "run", eval_episodes=3, **settings)
+    write_json(session.run_dir / CONFIG, {"run_id": "x", "settings": session.config.to_dict(), "starts": []})
+    evaluator = Evaluator(session, Told())
+    train_a_little(session)
+    session.board.stop = STOP_AND_SCORE
+    while not evaluator.finished:
+        evaluator.tick()
+    (shown,) = EventAccumulator(str(session.run_dir)).Reload().Scalars("eval/score_mean")
+    flags = ["--checkpoint", "newest", "--num-episodes", 3, "--seed", FIRST_SEED, "--json", "r.json"]
+    assert evaluate("--run-dir", session.run_dir, *flags) == 0
+    found = json.loads((here / "r.json").read_text())
+    assert (found["env_steps"], found["mean"]) == (shown.step, pytest.approx(shown.value))
+    assert len(set(found["lengths"])) > 1 or settings  # not the same whatever is played
+
+
 def test_games_cut_by_a_limit_are_marked(here, breakout, capsys):
     assert evaluate("--run-dir", breakout, "--num-episodes", 2) == 0
     out = capsys.readouterr().out
@@ -235,6 +258,14 @@ def test_a_film_has_a_picture_for_every_step(here, breakout, capsys, name, fps):
     result = json.loads((here / "r.json").read_text())
     assert decode(here / name) == (sum(result["lengths"]), fps)
     assert f"{sum(result['lengths'])} pictures written to {name}" in capsys.readouterr().out
+
+
+def test_the_games_filmed_are_the_games_scored(here, breakout):
+    results = []
+    for film in ([], ["--video", "games.gif"]):
+        assert evaluate("--run-dir", breakout, "--num-episodes", 3, "--json", "r.json", *film) == 0
+        results.append(json.loads((here / "r.json").read_text()))
+    assert results[0] == results[1]
 
 
 def test_other_environments_are_filmed_at_their_own_rate(cartpole):
