@@ -9,26 +9,20 @@ from __future__ import annotations
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TextIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
+from a3c.console.panel import Status, panel, plain_line
 from a3c.console.streams import UnbreakableStream
 from a3c.errors import printable
 
-Status = Mapping[str, Any]
-
 STOP_HINT = "Ctrl-C saves and stops; again aborts"
-LIVE_STATES = ("starting", "running", "stopping")
-_STYLES = {
-    "running": "green", "starting": "yellow", "stopping": "yellow", "backoff": "yellow",
-    "failed": "bold red", "died": "bold red", "fatal": "bold red",
-}  # fmt: skip
 
 
 class View(ABC):
@@ -98,25 +92,59 @@ class PlainView(View):
 
 
 class LiveView(View):
-    """A table that redraws itself in place, at each update."""
+    """A table that redraws itself in place, at each update, below the messages."""
 
     def __init__(self, stream: TextIO, hint: str = STOP_HINT) -> None:
         self._hint = hint
         self._stream = UnbreakableStream(stream)
         self._console = make_console(self._stream, terminal=True)
         self._live = Live(console=self._console, auto_refresh=False)
+        self._size = self._measure()
+        self._messages: deque[Text] = deque(maxlen=100)
 
     def update(self, status: Status) -> None:
+        size = self._measure()
+        lines = size.lines - 1  # the last one is for the prompt of a shell, once the run is over
+        shown = panel(status, self._hint, size.columns, lines)
+        if size != self._size:
+            self._size = size
+            self._clear(lines - len(shown))
         if not self._live.is_started:
             self._live.start()
-        self._live.update(panel(status, self._hint, self._console.height), refresh=True)
+        self._live.update(Group(*shown), refresh=True)
 
     def message(self, text: str) -> None:
-        self._console.print(Text(printable(text, lines=True)))
+        self._messages.append(Text(printable(text, lines=True)))
+        self._console.print(self._messages[-1])
 
     def close(self) -> None:
         self._live.stop()
         self._stream.settle()
+
+    def _measure(self) -> os.terminal_size:
+        """Of the terminal itself: a variable COLUMNS is of the time at which it was set."""
+        with suppress(OSError, ValueError):
+            if all(size := os.get_terminal_size(self._stream.fileno())):  # 0: nobody told it
+                self._console.size = size
+        return os.terminal_size(self._console.size)
+
+    def _clear(self, room: int) -> None:
+        """Empties a terminal that has moved what was drawn, as it does when its size changes. The last
+        messages come again, as many as there is room for."""
+        # Line by line: what is cleared at once some terminals keep, above their top.
+        rows = "".join(f"\x1b[{row};1H\x1b[2K" for row in range(self._size.lines, 0, -1))
+        self._stream.write(rows)
+        self._live.update("")
+        self._live.stop()
+        self._stream.write("\x1b[1;1H")
+        kept: list[Text] = []
+        for text in reversed(self._messages):
+            if (room := room - len(self._console.render_lines(text))) < 0:
+                break
+            kept.append(text)
+        for text in reversed(kept):
+            self._console.print(text)
+        self._live = Live(console=self._console, auto_refresh=False)
 
 
 def make_console(stream: Any, terminal: bool) -> Console:
@@ -125,216 +153,3 @@ def make_console(stream: Any, terminal: bool) -> Console:
     return Console(
         file=stream, force_terminal=terminal, width=width, highlight=False, emoji=False, markup=False
     )
-
-
-# ---------------------------------------------------------------------------------------------------
-# One line
-
-
-def plain_line(status: Status) -> str:
-    """All key numbers of a run in one line."""
-    when = str(status.get("updated") or "")[:19].replace("T", " ")
-    workers = status.get("workers") or []
-    running = sum(worker.get("state") == "running" for worker in workers)
-    parts = [
-        f"{when} {status.get('state') or 'unknown'}".strip(),
-        _steps(status),
-        f"{_rate(status.get('steps_per_second'))} steps/s",
-        f"score {_score(_evaluator(status).get('last_score'))} best {_best(status)}",
-        f"return {_score(status.get('last_return'))}",
-        f"workers {running}/{len(workers)}",
-        f"elapsed {duration(status.get('elapsed_s'))}",
-    ]
-    if status.get("eta_s") is not None:
-        parts.append(f"eta {duration(status['eta_s'])}")
-    if status.get("target_eta_s") is not None:
-        parts.append(f"target in about {duration(status['target_eta_s'])}")
-    if games := _games(status):
-        parts.append(games)
-    return "  ".join(parts)
-
-
-def _steps(status: Status) -> str:
-    text = f"{count(status.get('steps'))} steps"
-    if status.get("progress") is not None:
-        text += f" ({100 * status['progress']:.1f}%)"
-    return text
-
-
-# ---------------------------------------------------------------------------------------------------
-# A screen
-
-
-def panel(status: Status, hint: str = "", height: int = 0) -> RenderableType:
-    """Everything about a run; workers that do not fit into `height` lines are summed up (0: no limit)."""
-    parts: list[RenderableType] = [_heading(status)]
-    if status.get("progress") is not None:
-        parts.append(_progress(status))
-    facts = _facts(status)
-    parts += [facts, _workers(status, max(3, height - facts.row_count - 7) if height else 0)]
-    if status.get("message"):
-        parts.append(Text(printable(status["message"], lines=True), style="yellow"))
-    if hint and status.get("state") in LIVE_STATES:
-        parts.append(Text(hint, style="dim"))
-    return Group(*parts)
-
-
-def _heading(status: Status) -> Text:
-    preset = f" (preset {status['preset']})" if status.get("preset") else ""
-    text = Text(f"{status.get('env') or '?'} {status.get('algo') or ''}{preset}  ", style="bold")
-    text.append(str(status.get("state") or "unknown"), style=_style(status.get("state")))
-    return text.append(f"  {status.get('run_dir') or ''}", style="not bold")
-
-
-def _progress(status: Status) -> Table:
-    line = Table.grid(padding=(0, 1))
-    line.add_row(
-        ProgressBar(total=1.0, completed=status["progress"], width=40, complete_style="green"),
-        f"{100 * status['progress']:.1f}%",
-        f"eta {duration(status.get('eta_s'))}",
-    )
-    return line
-
-
-def _facts(status: Status) -> Table:
-    evaluator = _evaluator(status)
-    goal = f" of {count(status['max_steps'])}" if status.get("max_steps") else ""
-    memory = status.get("memory_bytes")
-    table = Table.grid(padding=(0, 2))
-    table.add_column()
-    table.add_column(no_wrap=True, overflow="ellipsis")
-    rows = {
-        "progress": f"{count(status.get('steps'))} steps{goal}, {count(status.get('frames'))} frames, "
-        f"{count(status.get('episodes'))} episodes in {duration(status.get('elapsed_s'))}",
-        "score": f"{_score(evaluator.get('last_score'))} {_at(evaluator.get('last_score_steps'))}, "
-        f"best {_best(status)} {_at(status.get('best_score_steps'))}",
-        "training": f"mean return {_score(status.get('last_return'))}",
-        "speed": f"{_rate(status.get('steps_per_second'))} steps/s, "
-        f"{_rate(status.get('frames_per_second'))} frames/s",
-        "updates": f"{count(status.get('updates'))}, {count(status.get('rejected'))} refused, "
-        f"mean lag {_score(status.get('mean_lag'))}",
-        "memory": f"{memory / 2**30:.1f} GiB" if memory else "-",
-        "checkpoint": str(status.get("checkpoint") or "none yet"),
-    }
-    if status.get("target_score") is not None:
-        rows["target"] = _target(status)
-    if status.get("gpus"):
-        rows["gpus"] = ", ".join(map(_gpu, status["gpus"]))
-    if status.get("tensorboard"):
-        rows["curves"] = str(status["tensorboard"])
-    for name, text in rows.items():
-        table.add_row(Text(name, style="dim"), Text(printable(text, lines=True)))
-    return table
-
-
-def _workers(status: Status, limit: int) -> Table:
-    """A line per process; the first `limit` workers when there are more (0: all)."""
-    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    for name in ("process", "state", "doing"):
-        table.add_column(name)
-    for name in ("steps/s", "steps", "restarts"):
-        table.add_column(name, justify="right")
-    for name in ("device", "pid"):
-        table.add_column(name)
-    workers = status.get("workers") or []
-    shown = workers[:limit] if limit else workers
-    for worker in shown:
-        _add_process(table, f"worker {'?' if worker.get('id') is None else worker['id']}", worker)
-    if len(shown) < len(workers):
-        rest = workers[len(shown) :]
-        running = sum(worker.get("state") == "running" for worker in rest)
-        table.add_row(f"{len(rest)} more", f"{running} running")
-    if _evaluator(status):
-        doing = _games(status) or _evaluator(status).get("phase")
-        _add_process(table, "evaluator", {**_evaluator(status), "phase": doing})
-    return table
-
-
-def _add_process(table: Table, name: str, process: Status) -> None:
-    state = str(process.get("state") or "unknown")
-    rate, steps = process.get("steps_per_second"), process.get("steps")
-    table.add_row(
-        name,
-        Text(state, style=_style(state)),
-        str(process.get("phase") or ""),
-        "" if rate is None else _rate(rate),
-        "" if steps is None else count(steps),
-        str(process.get("restarts") or 0),
-        str(process.get("device") or ""),
-        str(process.get("pid") or ""),
-    )
-
-
-# ---------------------------------------------------------------------------------------------------
-# Words
-
-
-def duration(seconds: float | None) -> str:
-    """ "45 s", "12 m 03 s", "5 h 20 m" or "3 d 04 h"; "-" when not known."""
-    if seconds is None:
-        return "-"
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} m {whole % 60:02d} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} m"
-    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
-
-
-def count(number: float | None) -> str:
-    """A whole number with thousands separated; "-" when not known."""
-    return "-" if number is None else f"{int(number):,}"
-
-
-def _rate(number: float | None) -> str:
-    return "-" if number is None else f"{number:,.0f}"
-
-
-def _score(number: float | None) -> str:
-    return "-" if number is None else f"{number:,.1f}"
-
-
-def _best(status: Status) -> str:
-    """An exact value (of a table) may be below the score of some games; any other best score has to be
-    confirmed by a second evaluation."""
-    if status.get("best_score") is None and _evaluator(status).get("last_score") is not None:
-        return "not confirmed yet"
-    exact = " (exact value)" if status.get("best_is_exact") is True else ""
-    return _score(status.get("best_score")) + exact
-
-
-def _target(status: Status) -> str:
-    eta_s = status.get("target_eta_s")
-    trend = "" if eta_s is None else f", reached in about {duration(eta_s)} by the trend of the scores"
-    return f"score {status['target_score']:g}{trend}"
-
-
-def _games(status: Status) -> str:
-    """How far an evaluation in progress is."""
-    games, over = _evaluator(status).get("games"), _evaluator(status).get("games_over")
-    return f"{count(over)} of {count(games)} games over" if games else ""
-
-
-def _gpu(gpu: Status) -> str:
-    """ "0: 61 %, 3.2 of 80.0 GiB": over all programs that use it."""
-    use, used, total = (
-        gpu.get(name) for name in ("utilization_percent", "memory_bytes", "memory_total_bytes")
-    )
-    parts = [] if use is None else [f"{use:.0f} % busy"]
-    if used is not None and total is not None:
-        parts.append(f"{used / 2**30:.1f} of {total / 2**30:.1f} GiB")
-    return f"{count(gpu.get('id'))}: {' and '.join(parts) or '-'}"
-
-
-def _at(steps: float | None) -> str:
-    return "" if steps is None else f"at {count(steps)} steps"
-
-
-def _evaluator(status: Status) -> Status:
-    return status.get("evaluator") or {}
-
-
-def _style(state: object) -> str:
-    return _STYLES.get(str(state).lower(), "")

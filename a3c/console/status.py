@@ -18,7 +18,8 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-from a3c.console.live import LIVE_STATES, count, is_terminal, make_console, make_view, panel
+from a3c.console.live import is_terminal, make_console, make_view
+from a3c.console.panel import LIVE_STATES, count, panel
 from a3c.errors import A3CError, UsageError
 from a3c.settings.config import RUNS_FOLDER
 from a3c.settings.flags import Parser
@@ -32,21 +33,27 @@ _FORCED_STOP_S = 5.0
 
 
 def status(argv: Sequence[str]) -> int:
-    """`a3c status [RUN] [--json | --watch]`."""
+    """`a3c status [RUN] [--json | --watch [--wait]]`."""
     parser = Parser("a3c status", "Shows a run: how far, how fast, how good, and each of its processes.")
     add_run(parser)
     parser.add_argument("--json", action="store_true", help="print status.json, its state checked")
-    parser.add_argument("--watch", action="store_true", help="go on showing it, once a second")
+    parser.add_argument("--watch", action="store_true", help="go on showing it, until it is over")
+    parser.add_argument(
+        "--wait", action="store_true", help="with --watch: wait for a run to begin where none goes on"
+    )
     options = parser.parse(argv)
     if options.json and options.watch:
         raise UsageError("--json and --watch do not go together; give only one of them")
+    if options.wait and not options.watch:
+        raise UsageError("--wait goes with --watch")
     if options.watch:
-        return _watch(options.run)
+        return _watch(options.run, options.wait)
     found = checked_status(find_run(options.run))
     if options.json:
         print(json.dumps(found, indent=2))
     else:
-        make_console(sys.stdout, is_terminal(sys.stdout)).print(panel(found))
+        console = make_console(sys.stdout, is_terminal(sys.stdout))
+        console.print(*panel(found, width=console.width), sep="\n")
     return 0
 
 
@@ -105,15 +112,22 @@ def _timeout(text: str) -> float:
         raise UsageError(f"--timeout {text}: {error}") from None
 
 
-def _watch(name: str) -> int:
-    """Shows a run, or whichever is newest, until Ctrl-C; waits for the first one."""
+def _watch(name: str, wait: bool) -> int:
+    """Shows a run, or whichever is newest, until it is over, or until Ctrl-C; waits for the first one, with
+    `wait` for one that goes on."""
     view = make_view(sys.stdout, hint=WATCH_HINT)
     trouble = ""
     try:
         while True:
             try:
-                view.update(checked_status(find_run(name)))
-                trouble = ""
+                run_dir = find_run(name)
+                found = checked_status(run_dir)
+                if wait and found.get("state") not in LIVE_STATES:
+                    raise A3CError(f"no run goes on; {run_dir} was the last")
+                name, wait, trouble = str(run_dir), False, ""
+                view.update(found)
+                if found.get("state") not in LIVE_STATES:
+                    return 0
             except A3CError as error:
                 if str(error) != trouble:
                     trouble = str(error)

@@ -139,7 +139,7 @@ def compare(argv: Sequence[str]) -> int:
 
 
 def _results(one: Overview) -> dict[str, str]:
-    from a3c.console.live import duration
+    from a3c.console.panel import duration
 
     return {
         "state": one.state,

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a3c.console.live import LiveView, PlainView, duration, make_console, make_view, panel, plain_line
+from a3c.console.live import STOP_HINT, LiveView, PlainView, make_console, make_view
+from a3c.console.panel import duration, panel, plain_line
 from a3c.console.streams import UnbreakableStream
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,7 @@ STATUS: dict[str, Any] = {
 
 def drawn(status: dict[str, Any], **options: Any) -> str:
     stream = io.StringIO()
-    make_console(stream, terminal=False).print(panel(status, **options))
+    make_console(stream, terminal=False).print(*panel(status, **options), sep="\n")
     return stream.getvalue()
 
 
@@ -111,10 +112,32 @@ class TestPanel:
     def test_workers_that_do_not_fit_are_summed_up(self) -> None:
         status = {**STATUS, "workers": [{**WORKER, "id": i} for i in range(64)]}
         text = drawn(status, height=24)
-        assert "worker 9 " in text
-        assert "worker 10" not in text
-        assert re.search(r"54 more +54 running", text)
+        assert text.count("\n") == 24
+        assert "worker 10 " in text
+        assert "worker 11" not in text
+        assert re.search(r"53 more +53 running", text)
         assert "worker 63" in drawn(status)
+
+    @pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 200])
+    @pytest.mark.parametrize("height", [5, 8, 15, 24, 50])
+    @pytest.mark.parametrize("workers", [0, 1, 2, 64])
+    def test_it_fits_into_any_terminal(self, width: int, height: int, workers: int) -> None:
+        status = {**STATUS, "workers": [{**WORKER, "id": i} for i in range(workers)]}
+        lines = panel(status, STOP_HINT, width, height)
+        assert len(lines) <= height
+        assert max(line.cell_len for line in lines) <= width
+        assert not any(line.plain.endswith(" ") for line in lines)
+
+    def test_at_60_columns_and_15_lines_nothing_is_cut(self) -> None:
+        text = drawn({**STATUS, "tensorboard": "tensorboard --logdir runs"}, width=60, height=15)
+        assert "..." not in text
+        for words in (
+            "Breakout-v0 a3c  running  checkpoints/Breakout-v0-a3c\n", "12.3% eta 2 h 30 m",
+            "progress    1,234,567 steps of 10,000,000 in 23 m 20 s", "score       12.3, best 15.0 at",
+            "speed       890 steps/s", "worker 0   running  env", "worker 1   backoff", "evaluator  running",
+            "SIGKILL",
+        ):  # fmt: skip
+            assert words in text, words
 
     def test_texts_are_neither_markup_nor_control_codes(self) -> None:
         text = drawn({**STATUS, "message": "[bold]\x1b[31mred\x07", "env": "[/x]"})

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from a3c.cli import main
-from a3c.storage.run_lock import LOCK
+from a3c.storage.run_lock import LOCK, RunLock
+from tests.terminal import Screen
 
 ROOT = Path(__file__).parents[2]
 
@@ -149,20 +152,102 @@ class TestStatus:
         output = capsys.readouterr().out
         assert output.replace("\n", "").isprintable()
 
-    def test_watch_waits_for_a_run_follows_it_and_ends_with_ctrl_c(self, runs: Path) -> None:
-        program = "from a3c.cli import main; raise SystemExit(main(['status', '--watch']))"
+
+FULL = {
+    "env": "Breakout-v0", "algo": "a3c", "preset": "breakout-a3c", "run_dir": "checkpoints/a", "steps": 1,
+    "frames": 4_234_567, "updates": 3214, "episodes": 210, "steps_per_second": 890.2, "max_steps": 10_000_000,
+    "progress": 0.1234, "eta_s": 9000.0, "elapsed_s": 1400.0, "workers": [{"id": 0, "state": "running"}],
+    "evaluator": {"state": "running", "last_score": 12.3}, "message": "worker-1 was killed by SIGKILL",
+}  # fmt: skip
+
+
+class TestWatch:
+    """`a3c status --watch`."""
+
+    def test_waits_for_a_run_and_leaves_at_ctrl_c(self, runs: Path) -> None:
+        program = "from a3c.cli import main; raise SystemExit(main(['status', '--watch', '--wait']))"
         command = [sys.executable, "-c", program]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             cwd=runs.parent, env={**os.environ, "PYTHONPATH": str(ROOT)},
         ) as watch:  # fmt: skip
             assert watch.stdout is not None
-            assert "waiting: no run" in watch.stdout.readline()
+            assert "waiting: no run under" in watch.stdout.readline()
             write_status(runs / "a", state="finished", steps=77)
-            assert "finished  77 steps" in watch.stdout.readline()
-            watch.send_signal(signal.SIGINT)
-            _, errors = watch.communicate(timeout=10)
+            assert "waiting: no run goes on; checkpoints/a was the last" in watch.stdout.readline()
+            with RunLock(runs / "a"):
+                write_status(runs / "a", state="running", steps=78)
+                assert "running  78 steps" in watch.stdout.readline()
+                watch.send_signal(signal.SIGINT)
+                _, errors = watch.communicate(timeout=10)
         assert (watch.returncode, errors) == (0, "")
+
+    def test_of_a_run_that_is_over_it_shows_the_end(
+        self, runs: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_status(runs / "a", state="finished", steps=77)
+        assert main(["status", "--watch"]) == 0
+        assert "finished  77 steps" in capsys.readouterr().out
+        assert main(["status", "--wait"]) == 2
+        assert "--wait goes with --watch" in capsys.readouterr().err
+
+    def test_fits_the_terminal_whatever_its_size_and_ends_with_its_run(self, runs: Path) -> None:
+        def step(number: int, **fields: Any) -> None:
+            write_status(runs / "a", **{**FULL, "state": "running", "steps": number, **fields})
+
+        def shows(number: int) -> None:
+            screen.wait_for(lambda: f"progress    {number:,} steps" in screen.text)
+            lines = screen.lines
+            assert lines[-1] == ""
+            for words in ("Breakout-v0 a3c", "progress  ", "score  ", "worker 0", "evaluator", "Ctrl-C"):
+                assert screen.text.count(words) == 1, screen.text
+            assert "..." not in screen.text
+            assert "".join(screen.above).count("Breakout") == 0
+
+        step(1001)
+        with Screen(60, 15) as screen:
+            lock = RunLock(runs / "a")
+            watch = screen.start("-m", "a3c", "status", "--watch", cwd=runs.parent)
+            shows(1001)
+            for number, size in enumerate(((100, 30), (60, 15), (60, 13), (140, 40), (80, 24)), 1002):
+                screen.resize(*size)
+                step(number)
+                shows(number)
+            step(2000, state="finished")
+            lock.release()
+            assert watch.wait(20) == 0
+            screen.wait_for(lambda: "finished" in screen.text)
+            assert screen.text.count("2,000 steps") == screen.text.count("Breakout-v0") == 1
+
+    @pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+    def test_a_resize_leaves_no_second_copy_where_lines_are_broken_anew(
+        self, runs: Path, tmp_path: Path, wait_until: Callable[..., Any]
+    ) -> None:
+        tmux = ["tmux", "-S", str(tmp_path / "socket"), "-f", "/dev/null"]
+
+        def captured(*flags: str) -> str:
+            command = [*tmux, "capture-pane", "-p", *flags]
+            return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+        def alone(columns: int) -> bool:
+            preset = " (preset breakout-a3c)" * (columns > 60)
+            shown = captured()
+            whole = f"Breakout-v0 a3c{preset}  running  checkpoints/a\n" in shown
+            return whole and shown.count("Breakout") == captured("-S", "-").count("Ctrl-C leaves") == 1
+
+        try:
+            write_status(runs / "a", state="running", **FULL)
+            with RunLock(runs / "a"):
+                program = f"cd {runs.parent}; PYTHONPATH={ROOT} exec {sys.executable} -m a3c status --watch"
+                start = ["new-session", "-d", "-x", "100", "-y", "30", "sh", "-c", program]
+                subprocess.run([*tmux, *start], check=True)
+                wait_until(lambda: "Ctrl-C leaves" in captured(), 40, "the view")
+                for columns, lines in ((60, 20), (120, 40), (70, 20)):
+                    resize = ["resize-window", "-x", str(columns), "-y", str(lines)]
+                    subprocess.run([*tmux, *resize], check=True)
+                    wait_until(partial(alone, columns), 20, f"one view of {columns} columns")
+        finally:
+            subprocess.run([*tmux, "kill-server"], check=False, capture_output=True)
 
 
 class TestStop:
