@@ -33,8 +33,8 @@ TITLES = {
 INTRODUCTION = """\
 Settings come, later wins, from the defaults here, the preset for the environment and algorithm, and the
 flags. `--dry-run` prints the result and starts nothing. Times take `90`, `90s`, `10m`, `1.5h`, `2d` or
-`1h30m`; counts take `1000`, `1e6` or `500k`. The last column names the algorithms that use a flag, where not
-all do. This page is written by `python -m a3c.settings.flags`."""
+`1h30m`; counts take `1000`, `1e6` or `500k`. A flag may be written with underscores. The last column names
+the algorithms that use a flag, where not all do. This page is written by `python -m a3c.settings.flags`."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -214,7 +214,30 @@ def flags_page() -> str:
         lines += ["| flag | default | meaning | of |", "|---|---|---|---|"]
         lines += [_row(s) for s in settings().values() if s.group == group.name]
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_other_words(), ""])
+
+
+def _other_words() -> list[str]:
+    """The tables of `a3c.settings.other_words`."""
+    return [
+        "## As other programs call them",
+        "",
+        "These mean the same and are taken; `--device cuda:1` is `--gpu-ids 1`, and `--device cpu` the CPU.",
+        "",
+        *_by_meaning({name: f"`{settings()[ours].flag}`" for name, ours in SAME.items()}),
+        "",
+        "These mean something else, or are not needed:",
+        "",
+        *_by_meaning(DIFFERENT),
+    ]
+
+
+def _by_meaning(table: Mapping[str, str]) -> list[str]:
+    lines = ["| there | here |", "|---|---|"]
+    for meaning in dict.fromkeys(table.values()):
+        names = ", ".join(f"`--{name}`" for name in table if table[name] == meaning)
+        lines.append(f"| {names} | {meaning} |")
+    return lines
 
 
 def _row(s: Setting) -> str:
