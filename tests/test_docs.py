@@ -12,7 +12,10 @@ from a3c.settings.flags import flags_page
 from a3c.settings.presets import presets
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "checkpoints" / "README.md"])
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), ROOT / "checkpoints" / "README.md"]
+    + [path for folder in ("docs", "benchmarks") for path in (ROOT / folder).rglob("*.md")]
+)
 
 REMOVED = {"benchmarks.averaging", "benchmarks.background", "benchmarks.steps_to_score"}
 """Scripts that answered their question; the pages of docs/experiments name them."""
