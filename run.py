@@ -2,7 +2,7 @@
 
 import sys
 
-from a3c.cli import main
+from a3c.__main__ import main
 
 if __name__ == "__main__":  # workers are spawned, and a spawned process imports this file again
     sys.exit(main(["run", *sys.argv[1:]]))

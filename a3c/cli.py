@@ -26,6 +26,7 @@ from a3c.settings.cores import usable_cores, workers_at_a_time
 from a3c.settings.flags import Parser, add_settings, given_settings, program
 from a3c.settings.presets import presets
 from a3c.settings.values import did_you_mean
+from a3c.system import ELSEWHERE, LINUX
 
 
 class Command(NamedTuple):
@@ -154,6 +155,7 @@ def _settle(given: dict[str, Any]) -> Config:
     if "env" in given:
         given = {**given, "env": full_id(given["env"])}
     config = resolve_env(choose_config(RUNS_FOLDER, given))
+    _check_system()
     _check_devices(config)
     _check_tracking(config)
     return config
@@ -174,6 +176,11 @@ def _check_devices(config: Config) -> None:
     if workers is not None and workers > cores:
         how = f", {active} at a time" if active < workers else ""
         _note(f"{workers} workers share {cores} cores{how}; more than {cores} workers make it no faster")
+
+
+def _check_system() -> None:
+    if not LINUX:
+        _note(ELSEWHERE)
 
 
 def _check_tracking(config: Config) -> None:

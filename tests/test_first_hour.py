@@ -52,6 +52,7 @@ def run(*commands: str, keys: str = "") -> Run:
 PLAN: dict[str, Run | Skip] = {
     "git clone <this repository> && cd a3c": Skip("the fixture `clone` does"),
     "make setup": Skip("downloads a gigabyte; the clone borrows the environment of the tests"),
+    "PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make setup": Skip("downloads a gigabyte"),
     ". .venv/bin/activate": Skip("of the shell; the clone's programs are in the path"),
     "python run.py --preset cartpole-ppo": run("python run.py --preset cartpole-ppo"),
     "python eval.py": run("python eval.py --json score.json"),

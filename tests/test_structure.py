@@ -23,6 +23,7 @@ FACES = ("a3c", "a3c.__main__", "evaluators")
 
 LAYERS = (
     "run eval benchmarks",
+    "a3c.__main__",
     "a3c.cli",
     "evaluators.sharing evaluators.levels evaluators.tuning",
     "evaluators.scoring evaluators.curves evaluators.process",
@@ -33,7 +34,7 @@ LAYERS = (
     "a3c.storage a3c.agents",
     "a3c.envs a3c.stores",
     "a3c.networks a3c.learning a3c.settings a3c.processes",
-    "a3c.types a3c.errors a3c.files",
+    "a3c.types a3c.errors a3c.files a3c.system",
 )
 """Who stands on whom, the top first: a wing imports only from layers below its own."""
 
@@ -41,6 +42,7 @@ MAY_IMPORT = {
     "a3c.errors": "",
     "a3c.types": "",
     "a3c.files": "",
+    "a3c.system": "",
     "a3c.processes": "a3c.errors a3c.files",
     "a3c.settings": "a3c.errors",
     "a3c.learning": "a3c.errors",

@@ -20,6 +20,7 @@ from a3c.processes.memory import WORKER_BYTES
 from a3c.settings.config import RUNS_FOLDER, Config
 from a3c.settings.cores import usable_cores
 from a3c.settings.flags import Parser
+from a3c.system import ELSEWHERE, LINUX, is_wsl_1
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 _GIB = 2**30
@@ -62,6 +63,15 @@ def _findings(check: Check) -> Iterator[Finding]:
 
 def _python() -> Iterator[Finding]:
     yield Finding(OK, f"{platform.python_version()} at {sys.executable}")
+
+
+def _system() -> Iterator[Finding]:
+    if not LINUX:
+        yield Finding(WARN, f"{platform.platform()}: {ELSEWHERE}", "Linux is what it was made for")
+    elif is_wsl_1():
+        yield Finding(WARN, "WSL 1, which has no Linux kernel", "change to WSL 2: wsl --set-version NAME 2")
+    else:
+        yield Finding(OK, platform.platform())
 
 
 def _packages() -> Iterator[Finding]:
@@ -199,6 +209,7 @@ def _size(size_bytes: float) -> str:
 
 CHECKS: dict[str, Check] = {
     "python": _python,
+    "system": _system,
     "packages": _packages,
     "emulator": _emulator,
     "compiled": _compiled,

@@ -30,7 +30,7 @@ class ChildLog:
         self._reader, writer = os.pipe()
         self.writer = Connection(writer, readable=False)
         os.set_blocking(self._reader, False)
-        with suppress(OSError):
+        with suppress(OSError, AttributeError):
             fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._file = -1
         self._minute, self._left, self._dropped = 0.0, 0, 0

@@ -6,7 +6,6 @@ import ctypes
 import os
 import select
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -92,7 +91,7 @@ def signal_tree(pid: int, signum: int) -> None:
 def end_with_parent(parent_pid: int, signum: int = signal.SIGKILL) -> None:
     """Has the kernel send `signum` to this process when the thread that started it ends, where the kernel can
     do that (Linux). Ends at once when it is too late: the parent is no longer `parent_pid`."""
-    if sys.platform == "linux":
+    with suppress(AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signum, 0, 0, 0)
     if os.getppid() != parent_pid:
         os._exit(1)

@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+import psutil  # type: ignore[import-untyped]
+
 from a3c.errors import RunDirectoryInUse, printable
 from a3c.files import open_file, open_folder
 from a3c.storage.atomic import storage_errors, write_all
@@ -120,12 +122,14 @@ def lock_holder(run_dir: Path) -> Holder | None:
 
 def holding_process(run_dir: Path) -> int:
     """The process that runs in a directory, asked of the kernel; 0 when it cannot tell: it is on another
-    host, or in another container."""
+    host, or in another container. On systems whose kernel tells nobody, `_named_process`."""
     places = [status for path in (run_dir, run_dir / LOCK) if (status := _status(path))]
     numbers = {status.st_ino for status in places}
     try:
         with os.fdopen(os.open("/proc/locks", os.O_RDONLY)) as file:
             lines = [line.split() for line in file]
+    except FileNotFoundError:
+        return _named_process(run_dir)
     except OSError:
         return 0
     # 1: FLOCK ADVISORY WRITE 4711 fe:00:1234 0 EOF; file systems in layers have two device numbers
@@ -134,6 +138,17 @@ def holding_process(run_dir: Path) -> int:
         if line[1:2] == ["FLOCK"] and line[3] == "WRITE" and int(line[5].split(":")[2]) in numbers
     ]  # fmt: skip
     return next((pid for pid in found if pid > 0 and _has_open(pid, places)), 0)
+
+
+def _named_process(run_dir: Path) -> int:
+    """The process that the lock file names, if the lock is held and that process has it open; else 0."""
+    holder, lock = lock_holder(run_dir), _status(run_dir / LOCK)
+    if holder is None or lock is None or holder.host != socket.gethostname():
+        return 0
+    with suppress(psutil.Error, ValueError):
+        opened = [_status(Path(file.path), links=True) for file in psutil.Process(holder.pid).open_files()]
+        return holder.pid if any(s and os.path.samestat(s, lock) for s in opened) else 0
+    return 0
 
 
 def _has_open(pid: int, places: list[os.stat_result]) -> bool:

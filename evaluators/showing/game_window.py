@@ -7,7 +7,6 @@ ending the process.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 import pygame
 
 from a3c.errors import UsageError
+from a3c.system import LINUX
 from evaluators.showing.buttons import DOWN, LEFT, LETTERS, QUIT, RIGHT, UP
 from evaluators.showing.video import ENLARGED_HEIGHT
 
@@ -105,7 +105,7 @@ class GameWindow:
 def _open_display() -> str:
     """Opens the display; returns the name of SDL's driver for it. Raises UsageError."""
     chosen, display = os.environ.get(_DRIVER), os.environ.get("DISPLAY", "")
-    if sys.platform == "linux" and not (chosen or display or os.environ.get("WAYLAND_DISPLAY")):
+    if LINUX and not (chosen or display or os.environ.get("WAYLAND_DISPLAY")):
         raise UsageError("there is no display (DISPLAY is not set)")
     try:
         pygame.display.quit()  # whatever was chosen for drawing
