@@ -132,14 +132,12 @@ def run(argv: Sequence[str]) -> int:
 
 def _read_flags(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     """Parsed flags and, of these, the settings. Raises UsageError with all mistakes at once."""
-    from a3c.storage.find_run import choose_config
-
     options, unknown = parser.parse_known_args(argv)
     given = given_settings(options)
     mistakes = parser.mistakes(unknown)
     if mistakes:
         try:
-            choose_config(RUNS_FOLDER, given)
+            _config(given)
         except UsageError as error:
             mistakes.append(str(error))
         raise UsageError("; ".join(mistakes))
@@ -149,16 +147,20 @@ def _read_flags(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace
 def _settle(given: dict[str, Any]) -> Config:
     """The complete settings of a new or continued run; starts and creates nothing."""
     from a3c.envs import resolve_env
-    from a3c.envs.registry import full_id
-    from a3c.storage.find_run import choose_config
 
-    if "env" in given:
-        given = {**given, "env": full_id(given["env"])}
-    config = resolve_env(choose_config(RUNS_FOLDER, given))
+    config = resolve_env(_config(given))
     _check_system()
     _check_devices(config)
     _check_tracking(config)
     return config
+
+
+def _config(given: dict[str, Any]) -> Config:
+    """The settings that do not need to know what the environment is like, but for the algorithm."""
+    from a3c.envs import complete_flags
+    from a3c.storage.find_run import choose_config
+
+    return choose_config(RUNS_FOLDER, complete_flags(given))
 
 
 def _check_devices(config: Config) -> None:

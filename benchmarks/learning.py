@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -34,7 +35,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from a3c.envs import make_env
+from a3c.envs import complete_flags, make_env
+from a3c.settings.config import resolve
+from a3c.settings.flags import Parser, add_settings, given_settings
 from a3c.storage.records import read_json_lines
 from a3c.storage.run_directory import METRICS
 from a3c.storage.shelf import entries
@@ -85,9 +88,18 @@ def recent_return(run_dir: Path) -> float:
     return statistics.fmean(recent) if since > 0 else float("-inf")
 
 
-def score(path: Path, first_seed: int, games: int) -> list[float]:
+def module_id(flags: Sequence[str]) -> str:
+    """The environment of run.py's flags where a module is imported for it, which none is for a checkpoint's;
+    else nothing."""
+    parser = Parser("run.py", "")
+    add_settings(parser)
+    env = resolve(complete_flags(given_settings(parser.parse(flags)))).env.env
+    return env if ":" in env else ""
+
+
+def score(path: Path, first_seed: int, games: int, env: str = "") -> list[float]:
     """Scores of whole games played with a checkpoint."""
-    return play(rebuild(find_trained(str(path)), "", first_seed, "cpu", greedy=False), first_seed, games)
+    return play(rebuild(find_trained(str(path)), env, first_seed, "cpu", greedy=False), first_seed, games)
 
 
 def play(agent: Rebuilt, first_seed: int, games: int) -> list[float]:
@@ -102,11 +114,12 @@ def curve(run_dir: Path, options: argparse.Namespace, hopeful_from: int) -> list
     points = []
     for entry in [e for e in entries(run_dir) if e.step >= hopeful_from] or entries(run_dir)[-1:]:
         state = find_trained(str(entry.path)).checkpoint.state
-        scores = score(entry.path, FIRST_SEED, options.games)
+        scores = score(entry.path, FIRST_SEED, options.games, options.env)
         point = {"env_steps": entry.step, "wall_s": state["elapsed_s"], "mean": statistics.fmean(scores),
                  "std": statistics.stdev(scores)}  # fmt: skip
         if options.score is None or point["mean"] >= options.score:
-            point["recheck_mean"] = statistics.fmean(score(entry.path, OTHER_SEED, options.games))
+            others = score(entry.path, OTHER_SEED, options.games, options.env)
+            point["recheck_mean"] = statistics.fmean(others)
         points.append(point)
         print(point, flush=True)
         if options.score is not None and point.get("recheck_mean", float("-inf")) >= options.score:
@@ -185,6 +198,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="folder to keep the run directories in")
     parser.add_argument("flags", nargs="*", help="after --: flags for run.py")
     options = parser.parse_args()
+    options.env = module_id(options.flags)
     cores = len(os.sched_getaffinity(0))
     with (
         tempfile.TemporaryDirectory() as folder,

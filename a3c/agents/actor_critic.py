@@ -13,7 +13,7 @@ from a3c.learning.returns import Corrected, explained_variance, gae, vtrace
 from a3c.learning.schedules import linear
 from a3c.networks.actor_critic import ActorCritic, NetworkOutput, make_network
 from a3c.networks.compute import to_compute_format, use_bf16
-from a3c.settings.algorithms import FACTS
+from a3c.settings.algorithms import FACTS, check_observation
 from a3c.settings.config import Config
 from a3c.settings.cores import workers_at_a_time
 from a3c.stores.parameters import Parameters, gradients_of
@@ -280,6 +280,7 @@ def make_policy(config: Config, spec: EnvSpec, seed: int, device: str, greedy: b
     torch.manual_seed(seed)  # of the initial weights
     learn = config.learn
     model = learn.model or "mlp"
+    check_observation(model, spec.observation_shape)
     network = make_network(model, spec.observation_shape, spec.num_actions)
     return ActorCriticPolicy(network, seed, device, greedy, use_bf16(learn.precision, model, device))
 

@@ -22,6 +22,7 @@ from a3c.learning.replay import Replay, ReplayBatch, ReplaySpec, check_memory, f
 from a3c.learning.schedules import linear
 from a3c.networks.compute import to_compute_format, use_bf16
 from a3c.networks.q import QNetwork, make_q_network
+from a3c.settings.algorithms import check_observation
 from a3c.settings.config import Config
 from a3c.settings.groups import DqnConfig, ExploreConfig
 from a3c.stores.parameters import Parameters, gradients_of
@@ -227,6 +228,7 @@ def fresh_policy(config: Config, spec: EnvSpec, seed: int, device: str, epsilon:
     torch.manual_seed(seed)  # of the initial weights
     learn, dqn = config.learn, config.dqn
     model = learn.model or "mlp"
+    check_observation(model, spec.observation_shape)
     network = make_q_network(model, spec.observation_shape, spec.num_actions, dqn.hidden, dqn.dueling)
     return DqnPolicy(network, seed, device, epsilon, use_bf16(learn.precision, model, device))
 

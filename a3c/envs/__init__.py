@@ -9,7 +9,7 @@ from a3c.envs.atari_settings import AtariSettings
 from a3c.envs.batch import Batch, EnvBatch, Environment
 from a3c.envs.gym_env import GymEnvironment
 from a3c.envs.registry import find, is_atari
-from a3c.envs.resolve import resolve_env
+from a3c.envs.resolve import complete_flags, resolve_env
 from a3c.envs.table_batch import TableBatch, has_table
 from a3c.settings.groups import EnvConfig
 
@@ -54,4 +54,4 @@ def make_environment(
     return GymEnvironment(config, seed, render_mode)
 
 
-__all__ = ["EnvBatch", "Environment", "make_env", "make_environment", "resolve_env"]
+__all__ = ["EnvBatch", "Environment", "complete_flags", "make_env", "make_environment", "resolve_env"]

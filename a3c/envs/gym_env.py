@@ -1,4 +1,4 @@
-"""Any other Gymnasium environment with discrete actions: control, toy text, pictures."""
+"""Any other Gymnasium environment with discrete actions, one or several at once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec as Registration
 from gymnasium.envs.registration import load_env_creator
-from gymnasium.spaces import Discrete
 
+from a3c.envs.actions import MOST_COMBINATIONS, actions_of
 from a3c.envs.batch import Transition
 from a3c.envs.observations import view_of
 from a3c.envs.pictures import picture
@@ -23,6 +23,8 @@ from a3c.types import EnvSpec
 
 _OURS = ("id", "max_episode_steps", "disable_env_checker", "render_mode")
 """Arguments of `gymnasium.make` that are no arguments of an environment, or are given here."""
+
+_SPACES = "Box, Discrete, MultiDiscrete, MultiBinary, or a Dict or Tuple of these"
 
 
 class GymEnvironment:
@@ -44,7 +46,7 @@ class GymEnvironment:
         self._env = make_gymnasium(config, render_mode)
         self._first_seed: int | None = seed  # Gymnasium is seeded by the first reset, for all episodes
         self.spec = describe(self._env, config.env)
-        self._first_action = int(getattr(self._env.action_space, "start", 0))
+        self._of_space = actions_of(self._env.action_space).of_space
         self._read = view_of(self._env.observation_space).read
         self.observation = np.zeros(self.spec.observation_shape, self.spec.observation_dtype)
         self.frames = 0
@@ -58,7 +60,7 @@ class GymEnvironment:
         return 0.0
 
     def step(self, action: int) -> Transition:
-        observation, reward, terminated, truncated, _ = self._env.step(self._first_action + action)
+        observation, reward, terminated, truncated, _ = self._env.step(self._of_space(action))
         self.observation[...] = self._read(observation)
         self.frames += 1
         self.episode_frames += 1
@@ -80,6 +82,13 @@ class GymEnvironment:
 
     def close(self) -> None:
         _close(self._env, self.spec.env_id)
+
+
+def spec_of(config: EnvConfig) -> EnvSpec:
+    """What an environment says it is, without playing it. Raises UsageError."""
+    env = GymEnvironment(config, seed=0)
+    env.close()
+    return env.spec
 
 
 def probe(config: EnvConfig) -> EnvSpec:
@@ -142,22 +151,27 @@ def _close(env: gymnasium.Env[Any, Any], env_id: str) -> None:
 def describe(env: gymnasium.Env[Any, Any], env_id: str) -> EnvSpec:
     """What an environment really is. Raises UsageError when agents here cannot play it."""
     actions, space = (getattr(env, name, None) for name in ("action_space", "observation_space"))
-    if not isinstance(actions, Discrete):
-        raise UsageError(f"--env {env_id}: its actions are {_one_line(actions)}; they must be Discrete")
+    try:
+        num_actions = actions_of(actions).number
+    except ValueError as error:
+        words = f"its actions are {_one_line(actions)}; they must be Discrete, or MultiDiscrete or"
+        most = f"MultiBinary of at most {MOST_COMBINATIONS:,} combinations"
+        raise UsageError(f"--env {env_id}: {words} {most}") from error
     try:
         view = view_of(space)
     except ValueError as error:
-        words = f"its observations are {_one_line(space)}; they must be a Box or Discrete"
+        words = f"its observations are {_one_line(space)}; they must be numbers: {_SPACES}"
         raise UsageError(f"--env {env_id}: {words}") from error
     rate = _metadata(env, "render_fps", 30)
     return EnvSpec(
         env_id,
         view.shape,
         view.dtype,
-        num_actions=int(actions.n),
+        num_actions=num_actions,
         num_states=view.num_states,
         frame_rate=float(rate) if isinstance(rate, int | float) else 30.0,
         step_cap=(env.spec and env.spec.max_episode_steps) or 0,
+        preprocessing=view.words,
     )
 
 

@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import entry_points
 
 import ale_py
 import gymnasium
@@ -56,7 +57,7 @@ def find(config: EnvConfig) -> Registration:
             )
     module, _, name = config.env.rpartition(":")
     if module:
-        _import(module, config.env)
+        _import(module, name, config.env)
     if name not in gymnasium.registry:
         raise UsageError(f"--env {config.env}: {_advice(name)}")
     return gymnasium.registry[name]
@@ -109,8 +110,9 @@ def _same_game(taken: Registration) -> list[Registration]:
     ]
 
 
-def _import(module: str, env_id: str) -> None:
-    """Imports the module of an id that was typed, also from the current folder. Raises UsageError or
+def _import(module: str, name: str, env_id: str) -> None:
+    """Imports the module of an id that was typed, also from the current folder; where that alone registers
+    nothing of the name, as with minatar.gym, its `register_envs` is called. Raises UsageError or
     CheckpointError."""
     if not isinstance(env_id, Typed):
         raise CheckpointError(
@@ -121,7 +123,9 @@ def _import(module: str, env_id: str) -> None:
         if (here := os.getcwd()) not in sys.path:
             sys.path.append(here)
     with others_code(f"--env {env_id}: the module cannot be imported"):
-        importlib.import_module(module)
+        register = getattr(importlib.import_module(module), "register_envs", None)
+        if name not in gymnasium.registry and callable(register):
+            register()
 
 
 @contextmanager
@@ -148,16 +152,20 @@ def _advice(name: str) -> str:
         today = re.sub("-ram(Deterministic)?", "", name)
         advice = f"; for its pictures take --env {today}" if today in gymnasium.registry else ""
         return f"observations of the machine's memory (-ram) are not supported{advice}"
+    if module := _module_of(name):
+        return f"not registered; if it is one of the package {module}, take --env {module}:{name}"
     by_lower = {registered.lower(): registered for registered in gymnasium.registry}
     near = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, 3)]
-    if not near and (package := _package_of(name)):
-        return f"not registered; if it is one of the package {package}, take --env {package}:{name}"
     return "no such environment" + (f"; did you mean {', '.join(near)}?" if near else "")
 
 
-def _package_of(name: str) -> str:
-    """An installed package called as an id begins, as minigrid is for MiniGrid-Empty-5x5-v0; else nothing."""
+def _module_of(name: str) -> str:
+    """The module of an installed package that says it has ids that begin so, as MinAtar does, or is called so
+    itself, as minigrid is for MiniGrid-Empty-5x5-v0; else nothing. Imports none."""
     package = re.split(r"[-/]", name)[0].lower()
+    for point in entry_points(group="gymnasium.envs"):
+        if point.name.lower() == package:
+            return point.module
     known = package.isidentifier() and package not in sys.stdlib_module_names
     return package if known and importlib.util.find_spec(package) else ""
 

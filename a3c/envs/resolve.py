@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec as Registration
 
 from a3c.envs.atari_settings import FRAME_SKIP, AtariSettings
-from a3c.envs.gym_env import probe
-from a3c.envs.registry import RENAMED, find, is_atari
-from a3c.errors import UsageError
-from a3c.settings.algorithms import FACTS, WITH_NETWORK
-from a3c.settings.config import Config
+from a3c.envs.gym_env import probe, spec_of
+from a3c.envs.registry import RENAMED, find, full_id, is_atari
+from a3c.errors import A3CError, UsageError
+from a3c.settings.algorithms import FACTS, WITH_NETWORK, default_model
+from a3c.settings.config import COMMAND_LINE, Config, build_config
 from a3c.settings.values import Typed
 
 ATARI_FLAGS = ("frame_skip", "frame_stack", "frame_size", "crop")
@@ -29,13 +32,44 @@ def resolve_env(config: Config) -> Config:
     Raises:
         UsageError: no such environment, it cannot be made, or something does not go with it.
     """
-    old, today = config.env.env, RENAMED.get(config.env.env)
-    if today and old not in gymnasium.registry and today in gymnasium.registry:
-        if isinstance(old, Typed):  # not of a preset
-            _log.warning("%s is called %s now, with the same default dynamics; taking that", old, today)
+    if (today := _todays(config.env.env)) != config.env.env:
+        if isinstance(config.env.env, Typed):  # not of a preset
+            words = "%s is called %s now, with the same default dynamics; taking that"
+            _log.warning(words, config.env.env, today)
         config = config.replace(env=today)
     registration = find(config.env)
     return _resolve_atari(config, registration) if is_atari(registration) else _resolve_other(config)
+
+
+def complete_flags(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of the command line, with the environment's whole id, and with the algorithm that suits it
+    where neither they, nor a preset or a run that they name, have one: q-learning for numbered states, and
+    its optimizer where no preset shall bring that. Other mistakes are found when they are put together.
+
+    Raises:
+        UsageError: the environment's name could mean several.
+    """
+    if "env" in given:
+        given = {**given, "env": full_id(given["env"])}
+    a_run = given.get("load") and (given["load"] != "newest" or given.get("run_dir"))
+    if "algo" in given or a_run or given.get("preset", "none") != "none":
+        return given
+    named = {name: given[name] for name in ("env", "env_kwargs") if name in given}
+    try:
+        env = build_config((COMMAND_LINE, named)).env
+        env = replace(env, env=_todays(env.env))
+        numbered = not is_atari(find(env)) and bool(spec_of(env).num_states)
+    except A3CError:
+        return given
+    if not numbered:
+        return given
+    return {"algo": "q-learning", **({"optimizer": "sgd"} if "preset" in given else {}), **given}
+
+
+def _todays(env_id: str) -> str:
+    """The id under which Gymnasium has it now."""
+    today = RENAMED.get(env_id)
+    return today if today and env_id not in gymnasium.registry and today in gymnasium.registry else env_id
 
 
 def _resolve_atari(config: Config, registration: Registration) -> Config:
@@ -72,15 +106,17 @@ def _resolve_other(config: Config) -> Config:
         raise UsageError(_no_states(config))
     if not facts.models:
         return config
-    pictures = len(spec.observation_shape) == 3
-    if model is None:
-        model = facts.models[0] if pictures else "mlp"
+    shape = spec.observation_shape
+    pictures = len(shape) == 3
     if spec.num_states:
         raise UsageError(f"--env {env.env} only numbers its states; --algo {algo} needs vectors or pictures")
     if pictures and model == "mlp":
         raise UsageError(_not_for_pictures(config))
-    if not pictures and model != "mlp":
+    if not pictures and model not in (None, "mlp"):
         raise UsageError(f"--model {model} takes pictures, and {env.env} shows none; take --model mlp")
+    model = model or default_model(algo, shape)
+    if model is None:
+        raise UsageError(f"--env {env.env}: no network of {algo} takes its observations, {list(shape)}")
     return config.replace(model=model)
 
 
@@ -90,5 +126,4 @@ def _no_states(config: Config) -> str:
 
 
 def _not_for_pictures(config: Config) -> str:
-    models = " or ".join(m for m in FACTS[config.learn.algo].models if m != "mlp")
-    return f"--model mlp takes vectors; for the pictures of {config.env.env} take --model {models}"
+    return f"--model mlp takes vectors; for the pictures of {config.env.env} leave it out"

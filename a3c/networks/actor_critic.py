@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from a3c.networks.bodies import (
+    MinAtarBody,
     NatureBody,
-    check_observation,
+    Size,
     conv_side,
     convolve_planes,
     initialise,
@@ -117,19 +118,20 @@ class A3Clstm(ActorCritic):
 class A3CSmall(ActorCritic):
     """The A3C paper's smaller network with an LSTM (Mnih et al. 2016, sec. 8): the fast choice on a CPU.
 
-    Observation [B, C, 84, 84] uint8. 16 filters 8x8 stride 4, 32 filters 4x4 stride 2, 256 units, LSTM 256.
+    Observation [B, C, H, W] uint8, 84x84 in the paper. 16 filters 8x8 stride 4, 32 4x4 stride 2, 256 units,
+    LSTM 256.
     Unlike the paper's, the 256 units are normalised over the layer (Ba et al. 2016) before their ReLU: their
     2,592 inputs are all positive, so Adam moves all of a unit's sum one way, and without it a high learning
     rate soon has every unit below zero for good.
     """
 
-    def __init__(self, channels: int, num_actions: int, size: int = 84) -> None:
+    def __init__(self, channels: int, num_actions: int, size: Size = (84, 84)) -> None:
         super().__init__()
-        self.background = make_background(channels, size, size)
+        self.background = make_background(channels, *size)
         self.conv1 = nn.Conv2d(channels, 16, 8, stride=4)
         self.conv2 = nn.Conv2d(16, 32, 4, stride=2)
-        side = conv_side(conv_side(size, 8, 4), 4, 2)
-        self.fc = nn.Linear(32 * side * side, 256)
+        height, width = (conv_side(conv_side(side, 8, 4), 4, 2) for side in size)
+        self.fc = nn.Linear(32 * height * width, 256)
         self.fc_norm = nn.LayerNorm(256)
         self.lstm = nn.LSTMCell(256, 256)
         self.critic_linear = nn.Linear(256, 1)
@@ -147,7 +149,18 @@ class A3CSmall(ActorCritic):
 class Nature(NatureBody, ActorCritic):
     """The network of the Nature DQN with an actor and a critic, without memory. See `NatureBody`."""
 
-    def __init__(self, channels: int, num_actions: int, size: int = 84) -> None:
+    def __init__(self, channels: int, num_actions: int, size: Size = (84, 84)) -> None:
+        super().__init__(channels, size)
+        self.lstm = None
+        self.critic_linear = nn.Linear(self.units, 1)
+        self.actor_linear = nn.Linear(self.units, num_actions)
+        initialise_all(self)
+
+
+class MinAtar(MinAtarBody, ActorCritic):
+    """The network of MinAtar's actor-critic, without memory. See `MinAtarBody`."""
+
+    def __init__(self, channels: int, num_actions: int, size: Size = (10, 10)) -> None:
         super().__init__(channels, size)
         self.lstm = None
         self.critic_linear = nn.Linear(self.units, 1)
@@ -187,13 +200,12 @@ def initialise_all(network: ActorCritic) -> None:
 
 
 def make_network(model: str, observation_shape: tuple[int, ...], num_actions: int) -> ActorCritic:
-    """The network of that name. Raises ValueError when the observation does not fit it."""
-    check_observation(model, observation_shape)
+    """The network of that name, for an observation that it takes: [F] for mlp, else [C, H, W]."""
     if model == "mlp":
         return MLP(observation_shape[0], num_actions)
-    channels, size, _ = observation_shape
+    channels, height, width = observation_shape
     if model == "a3c-lstm":
         return A3Clstm(channels, num_actions)
-    if model == "a3c-small":
-        return A3CSmall(channels, num_actions, size)
-    return Nature(channels, num_actions, size)
+    kinds: dict[str, type[A3CSmall | Nature | MinAtar]]
+    kinds = {"a3c-small": A3CSmall, "nature": Nature, "minatar": MinAtar}
+    return kinds[model](channels, num_actions, (height, width))

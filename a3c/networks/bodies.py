@@ -20,28 +20,8 @@ BACKGROUND = "background"
 """Name, in every network for images, of the picture [C, H, W] that is subtracted from what it sees."""
 
 
-def check_observation(model: str, shape: tuple[int, ...]) -> None:
-    """Makes sure that a network takes observations of a shape, [F] or [C, H, W].
-
-    Raises:
-        ValueError: it does not, in words that fit behind "--model NAME: ".
-    """
-    if model == "mlp":
-        if len(shape) != 1:
-            raise ValueError(f"it takes a vector, not an observation of shape {shape}")
-        return
-    if len(shape) != 3:
-        raise ValueError(f"it takes images, not an observation of shape {shape}")
-    _, height, width = shape
-    if model == "a3c-lstm":
-        if (height, width) != (80, 80):
-            what = f"it takes 80x80 images, not {height}x{width}"
-            raise ValueError(f"{what}; take --model nature or, for Atari, --frame-size 80")
-    elif model == "pixels":
-        if min(height, width) < 29:
-            raise ValueError(f"it takes images of 29 pixels or more, not {height}x{width}")
-    elif height != width or height < 36:
-        raise ValueError(f"it takes square images of 36 pixels or more, not {height}x{width}")
+Size = tuple[int, int]
+"""Height and width of a picture."""
 
 
 def make_background(channels: int, height: int, width: int) -> nn.Parameter:
@@ -94,19 +74,20 @@ def initialise(network: nn.Module) -> None:
 class NatureBody(nn.Module):
     """The layers of the Nature DQN before its head (Mnih et al. 2015).
 
-    Observation [B, C, 84, 84] uint8. 32 filters 8x8 stride 4, 64 4x4 stride 2, 64 3x3 stride 1, 512 units.
+    Observation [B, C, H, W] uint8, 84x84 in theirs, from 36x36 here. 32 filters 8x8 stride 4, 64 4x4 stride
+    2, 64 3x3 stride 1, 512 units.
     """
 
     units = 512
 
-    def __init__(self, channels: int, size: int) -> None:
+    def __init__(self, channels: int, size: Size) -> None:
         super().__init__()
-        self.background = make_background(channels, size, size)
+        self.background = make_background(channels, *size)
         self.conv1 = nn.Conv2d(channels, 32, 8, stride=4)
         self.conv2 = nn.Conv2d(32, 64, 4, stride=2)
         self.conv3 = nn.Conv2d(64, 64, 3, stride=1)
-        side = conv_side(conv_side(conv_side(size, 8, 4), 4, 2), 3, 1)
-        self.fc = nn.Linear(64 * side * side, self.units)
+        height, width = (conv_side(conv_side(conv_side(side, 8, 4), 4, 2), 3, 1) for side in size)
+        self.fc = nn.Linear(64 * height * width, self.units)
 
     def features(self, observation: torch.Tensor) -> torch.Tensor:
         """What the convolutions see: [B, F] of an observation [B, C, H, W]."""
@@ -120,6 +101,35 @@ class NatureBody(nn.Module):
         return F.relu(self.fc(features))
 
 
+class MinAtarBody(nn.Module):
+    """The layers of MinAtar's networks before their heads (Young & Tian 2019), for pictures of few pixels.
+
+    Observation [B, C, H, W] uint8. 16 filters 3x3 stride 1, 128 units. Unlike theirs, both layers are
+    normalised over all their outputs before the ReLU, as in PQN (Gallici et al. 2024): learning is steadier,
+    and a plane may hold 0 and 255 or the numbers of a few kinds of things.
+    """
+
+    units = 128
+
+    def __init__(self, channels: int, size: Size) -> None:
+        super().__init__()
+        self.background = make_background(channels, *size)
+        self.conv1 = nn.Conv2d(channels, 16, 3)
+        self.conv1_norm = nn.GroupNorm(1, 16)
+        height, width = (conv_side(side, 3, 1) for side in size)
+        self.fc = nn.Linear(16 * height * width, self.units)
+        self.fc_norm = nn.LayerNorm(self.units)
+
+    def features(self, observation: torch.Tensor) -> torch.Tensor:
+        """What the convolution sees: [B, F] of an observation [B, C, H, W]."""
+        x = self.conv1(scale_image(observation, self.background))
+        return F.relu(self.conv1_norm(x)).flatten(1)
+
+    def embed(self, features: torch.Tensor) -> torch.Tensor:
+        """[..., F] to [..., 128]."""
+        return F.relu(self.fc_norm(self.fc(features)))
+
+
 class PixelsBody(nn.Module):
     """Three convolutions 16, 32, 32 @5x5 s2, each followed by a norm and ReLU, as in PyTorch's CartPole
     tutorial. Observation [B, C, H, W] uint8.
@@ -129,8 +139,9 @@ class PixelsBody(nn.Module):
     processes would have to share beside the weights.
     """
 
-    def __init__(self, channels: int, height: int, width: int) -> None:
+    def __init__(self, channels: int, size: Size) -> None:
         super().__init__()
+        height, width = size
         self.background = make_background(channels, height, width)
         layers: list[nn.Module] = []
         for inputs, outputs in ((channels, 16), (16, 32), (32, 32)):

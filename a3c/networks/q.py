@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from a3c.networks.bodies import NatureBody, PixelsBody, check_observation, initialise, mlp_body
+from a3c.networks.bodies import MinAtarBody, NatureBody, PixelsBody, Size, initialise, mlp_body
 from a3c.types import State
 
 
@@ -49,7 +49,18 @@ class QNetwork(nn.Module):
 class NatureQBody(NatureBody):
     """`NatureBody` from observation to units, with fresh weights."""
 
-    def __init__(self, channels: int, size: int) -> None:
+    def __init__(self, channels: int, size: Size) -> None:
+        super().__init__(channels, size)
+        initialise(self)
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        return self.embed(self.features(observation))
+
+
+class MinAtarQBody(MinAtarBody):
+    """`MinAtarBody` from observation to units, with fresh weights."""
+
+    def __init__(self, channels: int, size: Size) -> None:
         super().__init__(channels, size)
         initialise(self)
 
@@ -60,11 +71,12 @@ class NatureQBody(NatureBody):
 def make_q_network(
     model: str, observation_shape: tuple[int, ...], num_actions: int, hidden: Sequence[int], dueling: bool
 ) -> QNetwork:
-    """The network of that name. Raises ValueError when the observation does not fit it."""
-    check_observation(model, observation_shape)
+    """The network of that name, for an observation that it takes: [F] for mlp, else [C, H, W]."""
     if model == "mlp":
         features = hidden[-1] if hidden else observation_shape[0]
         return QNetwork(mlp_body(observation_shape[0], hidden), features, num_actions, dueling)
     channels, height, width = observation_shape
-    body = PixelsBody(channels, height, width) if model == "pixels" else NatureQBody(channels, height)
+    kinds: dict[str, type[NatureQBody | PixelsBody | MinAtarQBody]]
+    kinds = {"nature": NatureQBody, "pixels": PixelsBody, "minatar": MinAtarQBody}
+    body = kinds[model](channels, (height, width))
     return QNetwork(body, body.units, num_actions, dueling)

@@ -78,10 +78,16 @@ class EnvConfig:
 class LearnConfig:
     """What is learned and how."""
 
-    algo: str = setting("a3c", "learning algorithm; random: no learning, for comparison", choices=ALGOS)
+    algo: str = setting(
+        "a3c",
+        "learning algorithm; left out where an environment numbers its states: q-learning; random: no "
+        "learning, for comparison",
+        choices=ALGOS,
+    )
     model: str | None = setting(
         None,
-        "network; default: a3c-lstm (for dqn and ppo nature) where observations are pictures, else mlp",
+        "network; default: for Atari a3c-lstm (for dqn and ppo nature), for other pictures the first that "
+        "takes their size, else mlp",
         choices=MODELS,
         algos=WITH_NETWORK,
     )

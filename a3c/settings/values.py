@@ -22,8 +22,9 @@ _LARGEST_COUNT = 2**53  # beyond it a float, such as a counter in shared memory,
 
 
 class Typed(str):
-    """Text that a person typed in this very command. Only such text may name code to import: what is read
-    from a file is plain text. It stays what it is in spawned processes, and is plain text in JSON."""
+    """Text that a person typed in this very command, or the environment of a preset, which is part of the
+    program. Only such text may name code to import: what is read from a file is plain text. It stays what it
+    is in spawned processes, and is plain text in JSON."""
 
     __slots__ = ()
 

@@ -16,7 +16,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.trial import TrialState
 
-from a3c.envs.registry import full_id
+from a3c.envs import complete_flags
 from a3c.errors import A3CError, CheckpointError, StorageError, UsageError, printable
 from a3c.processes.signals import Signals
 from a3c.settings.config import resolve, settings
@@ -187,8 +187,7 @@ def _check_flags(flags: Sequence[str], space: Space) -> int:
     for name in ("seed", "run_dir", "load"):
         if name in given:
             raise UsageError(f"{settings()[name].flag} is given to each run by the search; leave it out")
-    if "env" in given:
-        given["env"] = full_id(given["env"])
+    given = {**complete_flags(given)}
     config = resolve(given)
     for r in space.ranges:
         for value in r.choices or (r.low, r.high):

@@ -117,8 +117,12 @@ def scripted(shape, dtype, steps=7, batch=3):
     return observations, firsts, rng.normal(size=(steps, batch)).astype(np.float32), discounts
 
 
+def small() -> A3CSmall:
+    return A3CSmall(1, 3, (36, 36))
+
+
 @pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("make", [lambda: MLP(5, 3), lambda: A3CSmall(1, 3, 36)], ids=["mlp", "lstm"])
+@pytest.mark.parametrize("make", [lambda: MLP(5, 3), small], ids=["mlp", "lstm"])
 def test_gradient_is_that_of_the_plain_loss(make, recompute):
     network, agent, rollout = taught(make, recompute)
     gradients, metrics = agent.gradients(rollout)
@@ -130,7 +134,7 @@ def test_gradient_is_that_of_the_plain_loss(make, recompute):
 
 
 @pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("make", [lambda: MLP(5, 3), lambda: A3CSmall(1, 3, 36)], ids=["mlp", "lstm"])
+@pytest.mark.parametrize("make", [lambda: MLP(5, 3), small], ids=["mlp", "lstm"])
 def test_with_unchanged_weights_a_second_pass_gives_the_first_ones_gradient(make, recompute):
     _, agent, rollout = taught(make, recompute, epochs=2)
     first, again = agent.lessons(rollout)
@@ -141,7 +145,7 @@ def test_with_unchanged_weights_a_second_pass_gives_the_first_ones_gradient(make
     assert same_metrics == pytest.approx(metrics, rel=1e-3, abs=1e-5)
 
 
-KINDS = pytest.mark.parametrize("make", [lambda: MLP(5, 3), lambda: A3CSmall(1, 3, 36)], ids=["mlp", "lstm"])
+KINDS = pytest.mark.parametrize("make", [lambda: MLP(5, 3), small], ids=["mlp", "lstm"])
 
 
 @KINDS
@@ -173,7 +177,7 @@ def test_fresh_weights_learn_by_vtrace(make):
 
 
 def test_fresh_weights_need_no_graph_of_acting():
-    _, agent, rollout = taught(lambda: A3CSmall(1, 3, 36), recompute=False, fresh=True)
+    _, agent, rollout = taught(small, recompute=False, fresh=True)
     assert not any(part.requires_grad for part in (*agent._seen, rollout.log_probs, *rollout.final_state))
     assert all(part.dtype == torch.uint8 for part in agent._seen)
 
@@ -205,7 +209,7 @@ def test_bf16_gradients_agree_with_fp32():
     gradients = []
     for bf16 in (False, True):
         torch.manual_seed(0)
-        agent = A3CAgent(ActorCriticPolicy(A3CSmall(1, 3, 36), 0, "cpu", bf16=bf16), OBJECTIVE)
+        agent = A3CAgent(ActorCriticPolicy(small(), 0, "cpu", bf16=bf16), OBJECTIVE)
         rollout = play(agent, *scripted((1, 36, 36), np.uint8))
         flat = torch.cat([g.float().reshape(-1) for g in agent.gradients(rollout)[0].values()])
         gradients.append(flat)

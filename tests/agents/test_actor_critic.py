@@ -31,7 +31,7 @@ def test_greedy_takes_the_likeliest():
 
 def test_the_state_is_reset_at_a_first_observation():
     torch.manual_seed(0)
-    policy = ActorCriticPolicy(A3CSmall(1, 3, 36), 0, "cpu")
+    policy = ActorCriticPolicy(A3CSmall(1, 3, (36, 36)), 0, "cpu")
     image = np.random.default_rng(0).integers(0, 256, (1, 1, 36, 36), dtype=np.uint8)
     fresh = policy.forward(image, np.array([False]), policy.initial_state(1)).value
     used = (torch.ones(1, 256), torch.ones(1, 256))

@@ -9,9 +9,10 @@ import gymnasium
 import pytest
 
 from a3c.envs.registry import find, full_id, is_atari
-from a3c.envs.resolve import resolve_env
+from a3c.envs.resolve import complete_flags, resolve_env
 from a3c.errors import UsageError
 from a3c.settings.config import Config, EnvConfig
+from a3c.settings.config import resolve as resolve_flags
 from a3c.settings.values import Typed
 
 ATARI_IDS = [env_id for env_id, registration in gymnasium.registry.items() if is_atari(registration)]
@@ -135,6 +136,45 @@ def test_a_renamed_environment_is_taken_under_its_new_name(caplog: pytest.LogCap
         with pytest.raises(UsageError, match="Taxi-v4 only numbers" if gone else "Taxi-v3 only numbers"):
             resolve(name)
         assert ("Taxi-v3 is called Taxi-v4 now" in caplog.text) == said
+
+
+@pytest.mark.parametrize(
+    ("values", "algo", "preset"),
+    [
+        ({"env": "Taxi-v3"}, "q-learning", "taxi"),
+        ({"env": "Taxi-v3", "preset": "none"}, "q-learning", "none"),
+        ({"env": "CartPole-v1", "preset": "none"}, "a3c", "none"),
+        ({"env": "CliffWalking-v1", "initial_q": "2"}, "q-learning", "tabular"),
+        ({"env": "Taxi-v3", "algo": "sarsa"}, "sarsa", "tabular"),
+        ({"env": "Taxi-v3", "preset": "cartpole-ppo"}, "ppo", "cartpole-ppo"),
+        ({"env": "CartPole-v1"}, "a3c", "cartpole-a3c"),
+        ({"env": "Pong-v0"}, "a3c", "pong-a3c"),
+        ({}, "a3c", "breakout-a3c"),
+    ],
+    ids=str,
+)
+def test_numbered_states_are_learned_by_a_table_where_nothing_else_is_asked_for(
+    values: dict[str, Any], algo: str, preset: str
+) -> None:
+    config = resolve_flags(complete_flags(values))
+    assert (config.learn.algo, config.run.preset) == (algo, preset)
+
+
+@pytest.mark.parametrize(
+    ("values", "chosen"),
+    [
+        ({"env": "Taxi-v3", "load": "newest"}, {"algo": "q-learning"}),
+        ({"env": "Taxi-v3", "load": "some/run"}, {}),
+        ({"env": "Taxi-v3", "load": "newest", "run_dir": "some/run"}, {}),
+        ({"env": "Nothing-v0", "gamma": "x"}, {}),
+        ({"env": "FrozenLake-v1", "env_kwargs": ["what"]}, {}),
+    ],
+    ids=str,
+)
+def test_the_algorithm_of_a_run_and_the_mistakes_are_left_to_others(
+    values: dict[str, Any], chosen: dict[str, Any]
+) -> None:
+    assert complete_flags(values) == {**values, **chosen}
 
 
 @pytest.mark.parametrize(

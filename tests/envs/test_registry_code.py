@@ -111,6 +111,24 @@ def test_f50_a_module_that_cannot_be_imported_is_one_line(module: Module, code: 
     assert "\n" not in str(caught.value)
 
 
+def test_a_module_that_registers_when_it_is_told_to(module: Module) -> None:
+    env_id = Typed(module("import gymnasium\ndef register_envs():\n    " + REGISTER.splitlines()[-1]))
+    for _ in range(2):
+        assert find(EnvConfig(env_id)) is gymnasium.registry["Brought-v0"]
+    gymnasium.registry.pop("Brought-v0")
+    env_id = Typed(module("def register_envs():\n    raise OSError('no display')"))
+    sys.modules.pop("brought")
+    with pytest.raises(UsageError, match="the module cannot be imported: OSError: no display"):
+        find(EnvConfig(env_id))
+
+
+def test_f49_the_module_of_a_preset_is_imported_when_the_preset_was_named() -> None:
+    config = resolve({"preset": "minatar-breakout"})
+    assert find(config.env).entry_point == "minatar.gym:BaseEnv"
+    with pytest.raises(CheckpointError, match=r"add --env minatar\.gym:MinAtar/Breakout-v1"):
+        find(from_dict(config.to_dict(), "config.json").env)
+
+
 def test_f36_a_module_that_is_not_there() -> None:
     with pytest.raises(UsageError, match=r"cannot be imported: .*No module named 'no_such_module'"):
         find(EnvConfig(Typed("no_such_module:Pong-v0")))
@@ -126,3 +144,15 @@ def test_f36_an_id_of_an_installed_package_hints_at_it(
         find(EnvConfig("MiniLike-Empty-5x5-v0"))
     with pytest.raises(UsageError, match=r"no such environment$"):
         find(EnvConfig("json-Nothing-v99"))
+
+
+@pytest.mark.parametrize(
+    ("env", "hint"),
+    [
+        ("MiniGrid-Nothing-5x5-v0", "minigrid:MiniGrid-Nothing-5x5-v0"),
+        ("MinAtar/Breakout-v9", "minatar.gym:MinAtar/Breakout-v9"),
+    ],
+)
+def test_f36_the_module_of_a_real_package_is_named(env: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=f"take --env {hint}$"):
+        find(EnvConfig(env))

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from a3c.settings.values import Typed
+
 _FOLDER = Path(__file__).parent
 
 
@@ -31,6 +33,8 @@ def presets() -> dict[str, Preset]:
     for path in sorted(_FOLDER.glob("*.toml"), key=lambda path: path.stem):
         data = tomllib.loads(path.read_text())
         values = data["settings"]
+        if ":" in values.get("env", ""):
+            values["env"] = Typed(values["env"])  # who named the preset may have its module imported
         algos = (values["algo"], *data.get("other_algos", ()))
         found[path.stem] = Preset(path.stem, data["summary"], tuple(data["envs"]), algos, values)
     return found
