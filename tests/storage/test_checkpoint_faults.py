@@ -594,6 +594,10 @@ def bombs(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
             f"enormous shape, {form.__name__}",
             weights("w.pt", form(tensors_in(b"0", size=b"\x8a\xff" + 255 * b"\x7f"))),
         )
+    for name, pickled in MULTIPLIED.items():
+        yield f"{name}, multiplied", weights("w.pt", archive_of(pickled))
+    table = many_records(16, 65_535)
+    yield "long entries of records", weights("w.pt", table)
     yield "one record under many names", weights("w.pt", under_many_names(10_000_000))
     yield (
         "many tensors of one record",
@@ -642,9 +646,27 @@ def under_many_names(size: int) -> bytes:
     return buffer.getvalue()
 
 
-def many_records(count: int) -> bytes:
+_NUMBERS = b"".join(b"M" + n.to_bytes(2, "little") for n in range(2**14))
+MULTIPLIED = {
+    "dictionaries of one list": b"\x80\x02ccollections\nOrderedDict\nq\x00]q\x01("
+    + b"".join(b"M" + n.to_bytes(2, "little") + b"K\x00\x86" for n in range(2**13))
+    + b"e\x85q\x02]("
+    + b"h\x00h\x02R" * 2**15
+    + b"e.",
+    "calls with one tuple": b"\x80\x02ctorch\nSize\nq\x00("
+    + _NUMBERS
+    + b"tq\x01]("
+    + b"h\x00h\x01R" * 2**15
+    + b"e.",
+    "storages of one tuple": b"\x80\x02(" + _NUMBERS + b"tq\x01](" + b"h\x01Q" * 2**15 + b"e.",
+}
+"""Few instructions that would copy one large thing again and again."""
+
+
+def many_records(count: int, extra: int = 0) -> bytes:
     """An archive that has nothing but a table of contents."""
-    table = (b"PK\x01\x02" + bytes(24) + b"\x01" + bytes(17) + b"a") * count
+    lengths = b"\x01\x00" + extra.to_bytes(2, "little")
+    table = (b"PK\x01\x02" + bytes(24) + lengths + bytes(14) + b"a" + bytes(extra)) * count
     return table + b"PK\x05\x06" + bytes(8) + len(table).to_bytes(4, "little") + bytes(6)
 
 
@@ -726,7 +748,7 @@ def test_f23_bombs_cost_neither_time_nor_memory(tmp_path: Path) -> None:
         "print(json.dumps(measure_bombs(pathlib.Path(sys.argv[1]))))",
         tmp_path,
     )
-    assert len(results) == 37
+    assert len(results) == 41
     for name, outcome, seconds, megabytes in results:
         assert outcome.startswith(("checkpoint ", "cannot read", "/")), (name, outcome)
         assert outcome != "loaded", name

@@ -15,7 +15,7 @@ from a3c.storage.initial_weights import load_initial_weights
 from a3c.storage.shelf import write_checkpoint
 from a3c.storage.tensor_files import Tensors, encode_tensors
 from tests.storage.samples import NETWORK, make
-from tests.storage.test_checkpoint_faults import reseal, tensors_in
+from tests.storage.test_checkpoint_faults import archive_of, reseal, tensors_in
 
 
 def load(path: Path, wanted: dict[str, Any] = NETWORK) -> Tensors:
@@ -213,6 +213,13 @@ def test_f89_records_are_found_by_their_names_alone(tmp_path: Path) -> None:
         else:
             with pytest.raises(CheckpointError, match="not a state dict saved by torch"):
                 load(tmp_path / "w.pt")
+
+
+def test_f89_a_state_dict_as_python_2_wrote_it(tmp_path: Path) -> None:
+    item = tensors_in(b"0").removeprefix(b"\x80\x02}(").removesuffix(b"u.")
+    pickled = b"\x80\x02ccollections\nOrderedDict\n]](" + item + b"ea\x85R."
+    (tmp_path / "w.pt").write_bytes(archive_of(pickled))
+    assert torch.equal(load(tmp_path / "w.pt", {"0": (7,)})["0"], torch.zeros(7))
 
 
 KINDS = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
