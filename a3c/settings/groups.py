@@ -125,9 +125,9 @@ class LearnConfig:
         algos=ACTOR_CRITICS,
     )
     fresh: str = setting(
-        "off",
-        "learn with the newest weights: pull them again after acting, and weigh each step by V-trace's "
-        "truncated importance ratio; auto: with more than 2 workers or on a GPU",
+        "auto",
+        "learn with the newest weights: pull them again while acting and after it, and weigh each step by "
+        "V-trace's truncated importance ratio; auto: with more than 2 workers at a time or on a GPU",
         choices=("auto", "on", "off"),
         algos=ACTOR_CRITICS,
     )

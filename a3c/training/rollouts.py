@@ -20,13 +20,14 @@ def collect(
     reward_clip: float,
     timings: Timings,
     stopped: Callable[[], bool] = lambda: False,
+    before_step: Callable[[int], None] = lambda t: None,
 ) -> Iterator[Rollout]:
     """Yields rollouts of `length` steps, each going on where the last one ended, until `stopped()`; a
     rollout that was begun is then dropped.
 
-    The caller pulls weights between two rollouts; inside one they are constant. A yielded rollout's
-    arrays are reused by the next. Rewards are clipped to +-reward_clip (0: not at all) for learning;
-    the episodes' returns stay raw.
+    The caller pulls weights between two rollouts, or in `before_step`, which is told the number of the step
+    in its rollout. A yielded rollout's arrays are reused by the next. Rewards are clipped to +-reward_clip
+    (0: not at all) for learning; the episodes' returns stay raw.
 
     Raises:
         FloatingPointError: the environment gave a non-finite observation or reward.
@@ -45,6 +46,7 @@ def collect(
         for t in range(length):
             if stopped():
                 return
+            before_step(t)
             with timings.time("act"):
                 output = agent.act(observations[t], firsts[t], state)
             with timings.time("env"):

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from a3c.processes.child import Link
 
 
+ACTING_STEPS = 4
+"""For so many steps a worker acts with the same weights, where it learns with fresh ones."""
+
 _PULSE_S = 0.25  # between two signs of life of a worker that waits
 
 
@@ -88,8 +91,15 @@ class Worker:
         self._store = session.store(row)
         length, reward_clip = config.learn.num_steps, config.env.reward_clip or 0.0
         self._rollouts = collect(
-            self._envs, self.agent, length, reward_clip, self._timings, lambda: self._board.stop != 0
+            self._envs,
+            self.agent,
+            length,
+            reward_clip,
+            self._timings,
+            lambda: self._board.stop != 0,
+            self._renew,
         )
+        self._versions: list[int] = []  # of the weights of the present rollout
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -103,15 +113,17 @@ class Worker:
 
     def step(self) -> None:
         """One rollout and what is learned from it. The worker's weights change between rollouts and lessons
-        only. At a stop it ends after the environment step or the lesson it is at: with some algorithms a
-        rollout and its lessons take seconds."""
+        and, where the agent learns with fresh ones, now and then within a rollout. At a stop it ends after
+        the environment step or the lesson it is at: with some algorithms a rollout and its lessons take
+        seconds."""
         agent, board, timings = self.agent, self._board, self._timings
         self._link.context(step=board.get(self._row, "env_steps"))
-        acting = version = self._pull()
+        self._versions = [self._pull()]
         agent.begin_rollout(self._store.counters())
         rollout = next(self._rollouts, None)
         if rollout is None:
             return
+        version, acting = self._versions[0], float(np.mean(self._versions))
         with timings.time("learn"):
             lessons = agent.lessons(rollout)
         for number, lesson in enumerate(lessons):
@@ -126,6 +138,11 @@ class Worker:
                     result = self._store.push(gradients, version)
                 count_update(board, self._row, result, version - acting, metrics)
         count_rollout(board, self._row, rollout, timings.pop())
+
+    def _renew(self, t: int) -> None:
+        """Pulls in the middle of a rollout, where what is learned does not rest on the weights that acted."""
+        if self.agent.fresh and t and t % ACTING_STEPS == 0:
+            self._versions.append(self._pull())
 
     def _pull(self) -> int:
         """Takes the newest weights into use; returns their version."""
@@ -148,10 +165,10 @@ def use_gpu(device: str) -> None:
 
 
 def count_update(
-    board: Scoreboard, row: int, result: PushResult, older: int, metrics: dict[str, float]
+    board: Scoreboard, row: int, result: PushResult, older: float, metrics: dict[str, float]
 ) -> None:
     """Adds an update's metrics to the worker's row, if it was applied; `older` is how many updates there were
-    between the pull before acting and the one before learning."""
+    between the pulls for acting, on average, and the one before learning."""
     if result.applied:
         sums = {"metric_count": 1, "grad_norm": result.grad_norm, "acting_lag_sum": result.lag + older}
         board.add(row, metrics | sums)

@@ -149,6 +149,23 @@ def test_fresh_weights_are_pulled_after_acting(tmp_path, algo, fresh, learns_wit
     assert worker.agent.parameters.flat.equal(session.memory.weights) == learns_with_new
 
 
+@pytest.mark.parametrize("fresh", ["on", "off"])
+def test_fresh_weights_are_pulled_while_acting(tmp_path, fresh):
+    """Of five steps the last is taken with newer weights; others change them before each."""
+    session, worker = make(tmp_path, fresh=fresh)
+    act, seen = worker.agent.act, []
+
+    def watched(*step):
+        seen.append(worker.agent.parameters.flat.clone())
+        session.memory.weights.mul_(0.5)
+        return act(*step)
+
+    worker.agent.act = watched
+    worker.step()
+    same = [a.equal(b) for a, b in itertools.pairwise(seen)]
+    assert same == [True, True, True, fresh == "off"]
+
+
 @pytest.mark.parametrize(("fresh", "lag"), [("on", 2), ("off", 6)])
 def test_both_ages_are_counted(tmp_path, fresh, lag):
     """Others make 4 updates while it acts and 2 while it learns."""
