@@ -33,6 +33,7 @@ from a3c.settings.groups import (
     RunConfig,
     TableConfig,
 )
+from a3c.settings.other_words import OF_ALGORITHM
 from a3c.settings.presets import preset_for, presets
 from a3c.settings.values import check, convert, did_you_mean, shown, typed
 
@@ -178,8 +179,9 @@ def contradictions(config: Config, given: set[str]) -> list[str]:
     for name in sorted(given):
         algos = settings()[name].algos
         if algos and config.learn.algo not in algos:
-            flag = settings()[name].flag
-            found.append(f"{flag} is a setting of {', '.join(algos)}, not of {config.learn.algo}")
+            flag, ours = settings()[name].flag, OF_ALGORITHM.get((name, config.learn.algo))
+            hint = f", which has {settings()[ours].flag}" if ours else ""
+            found.append(f"{flag} is a setting of {', '.join(algos)}, not of {config.learn.algo}{hint}")
     found += contradictions_of_algorithm(config, given)
     for name in ("lr_schedule", "entropy_schedule"):
         if config.get(name) == "linear" and not config.run.max_steps:

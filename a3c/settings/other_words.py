@@ -41,6 +41,13 @@ _GPU = "name the GPUs by number: --gpu-ids 0"
 _CPU = "the CPU is the default; GPUs are named by --gpu-ids"
 _CHECKPOINTS = "it counts in time here: --checkpoint-every TIME"
 
+OF_ALGORITHM = {
+    ("batch_size", "ppo"): "minibatch_size",
+    ("minibatch_size", "dqn"): "batch_size",
+    ("n_step", "a3c"): "num_steps", ("n_step", "ppo"): "num_steps",
+}  # fmt: skip
+"""Settings of one algorithm that are called otherwise in another."""
+
 DIFFERENT = {
     "num-envs": _ENVS, "n-envs": _ENVS, "num-env": _ENVS,
     "n-steps": _STEPS, "nsteps": _STEPS,

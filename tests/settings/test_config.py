@@ -152,6 +152,8 @@ class TestMistakes:
             (["--clip-range", "0.1"], "give --epochs 2 or more"),
             (["--optimizer", "rmsprop", "--amsgrad"], "--amsgrad is a variant of adam"),
             (["--load", "--init-from", "x.pt"], "give only one"),
+            (["--algo", "ppo", "--batch-size", "64"], "not of ppo, which has --minibatch-size"),
+            (["--n-step", "5"], "--n-step is a setting of dqn, not of a3c, which has --num-steps"),
             (["--partial"], "--partial goes with --init-from FILE"),
         ],
     )
