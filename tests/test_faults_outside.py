@@ -59,6 +59,17 @@ def a3c(*words, cwd):
     return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=90)
 
 
+def test_a_finished_service_that_is_started_again_has_not_failed(tmp_path, manager):
+    """As at each start of the machine."""
+    once = ["--env", "CartPole-v1", "--workers", "0", "--max-steps", "20", "--eval-every", "0", *TINY]
+    with Run(tmp_path, *once) as run:
+        assert run.end() == 0, run.output
+    with Run(tmp_path, "--load", env={"NOTIFY_SOCKET": manager.path}) as again:
+        assert again.end() == 0, again.output
+    assert "is finished: --max-steps 20 is reached" in again.output
+    assert manager.listen() == ["READY=1", "STOPPING=1"]
+
+
 def test_f18_f46_a_service_that_is_frozen_asked_and_stopped(tmp_path, manager):
     """One run through all of it: ready, frozen, resumed, a worker replaced on request, stopped."""
     environ = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "1000000"}

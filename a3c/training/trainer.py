@@ -131,6 +131,7 @@ def train(config: Config, command: Sequence[str], evaluators: Evaluators, root: 
             _log.warning(trouble)
         session = open_session(config, folder)
         if reached := reached_before(session, folder):
+            ServiceManager().stopping()
             view.message(f"{folder.path} is finished: {reached}; train on with {session.to_go_on(reached)}")
             return EXIT_OK
         check_room(session)
