@@ -106,7 +106,7 @@ class Stage:
     def wait_for_player(self) -> None:
         """Waits for any button."""
         self.wait_for_time(0.5)  # so that keys still pressed do not skip it
-        self._next(None)
+        self.wait_for_button()
 
     def _next(self, timeout_s: float | None) -> str:
         button = self._display.next_button(timeout_s)

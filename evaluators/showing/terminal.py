@@ -33,6 +33,7 @@ _OPPOSITE = {UP: DOWN, DOWN: UP, LEFT: RIGHT, RIGHT: LEFT}
 _ENTER = b"\x1b[?1049h\x1b[?25l\x1b[2J"  # the other screen, no cursor, empty
 _LEAVE = b"\x1b[0m\x1b[?25h\x1b[?1049l"
 _COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
+_PLAYER = re.compile(r"(\x1b\[4[0-7]m)[^\x1b](\x1b\[0m)")  # Gymnasium shows where it is by a background
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -123,9 +124,11 @@ class Terminal:
             self._write(b"\x1b[0m\x1b[2J")
         room = max(1, size.lines - 2)
         if isinstance(game, str):
-            lines = [only_colours(line) for line in game.splitlines()[:room]]
+            lines = [with_player(only_colours(line)) for line in game.splitlines()[:room]]
         else:
             lines = half_blocks(game, size.columns, room, self._deep)
+        if len(status) > size.columns:
+            status = " ".join(status.split())
         lines = [status[: size.columns], *lines, keys[: size.columns]]
         drawn = [
             f"\x1b[{row};1H{line}\x1b[0m\x1b[K"
@@ -144,6 +147,11 @@ def only_colours(line: str) -> str:
     """A line that an environment drew: of its escape sequences only colours reach the terminal."""
     parts = _COLOUR.split(line)
     return "".join(part if i % 2 else printable(part) for i, part in enumerate(parts))
+
+
+def with_player(line: str) -> str:
+    """A line of a board with an @ where the player is, for eyes and terminals without colours."""
+    return _PLAYER.sub(r"\1@\2", line)
 
 
 def buttons_of(data: bytes) -> list[str]:
@@ -171,9 +179,21 @@ def half_blocks(picture: np.ndarray, columns: int, rows: int, deep: bool) -> lis
     height, width = picture.shape[:2]
     scale = min(columns / width, 2 * rows / height)
     size = max(1, int(width * scale)), max(2, int(height * scale) // 2 * 2)
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
+    small = shrink(picture, size) if scale < 1 else cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST)
     codes = _colour_codes(small, deep)  # [rows, columns]
     return [_line(upper, lower, deep) for upper, lower in zip(codes[::2], codes[1::2], strict=True)]
+
+
+def shrink(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture [H, W, 3] uint8 made smaller, to (width, height), such that small things stay to be seen: of
+    the pixels that become one, the one that differs most from the picture's background, its median colour."""
+    wide = picture.astype(np.int64)
+    background = np.median(wide[::4, ::4].reshape(-1, 3), axis=0).astype(np.int64)
+    colour = wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+    far = np.abs(wide - background).sum(-1) << 24 | colour  # [H, W], by distance first
+    for axis, cells in ((0, size[1]), (1, size[0])):
+        far = np.maximum.reduceat(far, np.arange(cells) * far.shape[axis] // cells, axis=axis)
+    return np.stack([far >> 16 & 255, far >> 8 & 255, far & 255], axis=-1).astype(np.uint8)
 
 
 def _line(upper: np.ndarray, lower: np.ndarray, deep: bool) -> str:

@@ -30,8 +30,9 @@ from evaluators.showing.buttons import keymap
 from evaluators.showing.game_window import GameWindow
 from evaluators.showing.player import play_games
 from evaluators.showing.stage import open_game
-from evaluators.showing.terminal import buttons_of, half_blocks, only_colours
+from evaluators.showing.terminal import buttons_of, half_blocks, only_colours, shrink, with_player
 from tests.evaluators.scoring.test_score import make_run
+from tests.terminal import Screen
 from tests.warm import Start, WarmProcess, run_to_the_end
 
 ROOT = Path(__file__).parents[3]
@@ -220,6 +221,65 @@ def test_mistakes_take_one_line(flags, words, tmp_path):
 def test_f83_of_what_an_environment_draws_only_colours_reach_the_terminal():
     assert only_colours("\x1b[41mS\x1b[0mF") == "\x1b[41mS\x1b[0mF"
     assert only_colours("S\x1bc\x07\x1b[2J") == "S\\x1bc\\x07\\x1b[2J"
+
+
+def test_a_small_thing_survives_shrinking():
+    for background, thing in (
+        ((0, 0, 0), (236, 236, 236)),
+        ((255, 255, 255), (0, 0, 0)),
+        ((144, 72, 17), (236, 236, 236)),
+    ):
+        picture = np.full((210, 160, 3), background, np.uint8)
+        picture[100:104, 77:79] = thing  # Breakout's and Pong's balls are of 2 x 4
+        small = shrink(picture, (19, 26))
+        assert small.shape == (26, 19, 3)
+        assert 1 <= (small == thing).all(-1).sum() <= 4
+        assert (small[0, 0] == background).all()
+        shown = "".join(half_blocks(picture, 60, 13, deep=True))
+        assert ";".join(map(str, thing)) in shown
+
+
+def test_the_player_of_a_board_is_a_sign():
+    assert with_player("S\x1b[41mF\x1b[0mFF") == "S\x1b[41m@\x1b[0mFF"
+    assert with_player("|\x1b[35mR\x1b[0m: |\x1b[43m \x1b[0m: |") == "|\x1b[35mR\x1b[0m: |\x1b[43m@\x1b[0m: |"
+    assert with_player("\x1b[1;97;41m @ \x1b[0m") == "\x1b[1;97;41m @ \x1b[0m"
+
+
+@pytest.mark.parametrize(
+    "flags", [LEVEL, ("--env", "FrozenLake-v1", "--env-kwargs", "is_slippery=false"), ("--env", "Taxi-v3")]
+)
+def test_at_60_columns_and_15_lines_a_board_is_whole(flags, tmp_path):
+    with Screen(60, 15) as screen:
+        process = screen.start("-m", "a3c", "play", *flags, "--seed", "1", cwd=tmp_path)
+        screen.wait_for(lambda: "q quits" in screen.text)
+        assert "step 0" in screen.lines[0]
+        assert screen.text.count("@") == 1
+        screen.press(DOWN)
+        screen.wait_for(lambda: "step 1" in screen.text)
+        screen.resize(50, 12)
+        screen.press(DOWN)
+        screen.wait_for(lambda: "step 2" in screen.text and "q quits" in screen.text)
+        assert screen.text.count("@") == screen.text.count("q quits") == 1
+        screen.press(b"q")
+        assert process.wait(20) == 0
+
+
+def test_at_60_columns_and_15_lines_the_ball_is_seen(tmp_path):
+    with Screen(60, 15) as screen:
+        flags = ("--env", "BreakoutNoFrameskip-v4", "--seed", "1")
+        process = screen.start("-m", "a3c", "play", *flags, cwd=tmp_path, env={"COLORTERM": "truecolor"})
+        screen.wait_for(lambda: "q quits" in screen.text)
+        ball = "c84848"
+
+        def seen():
+            """Its colour between the bricks and the paddle, where nothing else has it."""
+            columns = range(screen.lines[8].count("▀"))
+            return any(ball in screen.colour(line, column) for line in (8, 9, 10, 11) for column in columns)
+
+        screen.press(b" ")  # serves it
+        screen.wait_for(seen)
+        screen.press(b"q")
+        assert process.wait(20) == 0
 
 
 def test_keys_are_read_as_terminals_send_them():
