@@ -46,7 +46,7 @@ class Run:
         targets = [(f"worker-{i}", WORKER, target) for i, target in enumerate(workers)]
         targets += [("evaluator", EVALUATOR, evaluator)] if evaluator else []
         specs = [
-            ChildSpec(name, role, target, functools.partial(self._args, row))
+            ChildSpec(name, role, target, functools.partial(self._args, row), {"ITS_API_KEY": name})
             for row, (name, role, target) in enumerate(targets)
         ]
         self.rows = {spec.name: row for row, spec in enumerate(specs)}
@@ -369,6 +369,17 @@ def test_a_child_gets_one_thread_no_secrets_and_its_own_log(run_of, monkeypatch)
     assert "printed by the child" in run.log_of("worker-0")
     assert os.environ["HF_TOKEN"] == "canary"
     assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+def test_a_child_has_the_secrets_that_are_meant_for_it(run_of, monkeypatch):
+    monkeypatch.setenv("ITS_API_KEY", "of the run")
+    run = run_of(helpers.tell_environment, evaluator=helpers.tell_environment)
+    run.until(lambda: len(run.events) == 2)
+    assert {event.child: event.payload["ITS_API_KEY"] for event in run.events} == {
+        "worker-0": "worker-0",
+        "evaluator": "evaluator",
+    }
+    assert os.environ["ITS_API_KEY"] == "of the run"
 
 
 @pytest.mark.parametrize("tunables", [None, "glibc.malloc.arena_max=2"])

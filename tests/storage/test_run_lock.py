@@ -235,3 +235,26 @@ class TestLock:
         with pytest.raises(StorageError, match="cannot lock"):
             RunLock(tmp_path)
         assert not (tmp_path / "elsewhere").exists()
+
+    def test_f34_without_a_kernel_that_tells_the_named_process_must_have_the_file_open(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = os.open
+
+        def other_system(path: Any, *args: Any, **options: Any) -> int:
+            if path == "/proc/locks":
+                raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+            return real(path, *args, **options)
+
+        monkeypatch.setattr(os, "open", other_system)
+        assert holding_process(tmp_path) == 0
+        with RunLock(tmp_path):
+            assert holding_process(tmp_path) == os.getpid()
+            said = read_json(tmp_path / "lock")
+            for lie in ({"pid": os.getppid()}, {"pid": -1}, {"pid": 2**40}, {"host": "elsewhere"}):
+                (tmp_path / "lock").write_text(json.dumps({**said, **lie}))
+                assert holding_process(tmp_path) == 0, lie
+            (tmp_path / "lock").write_text(json.dumps(said))
+        assert holding_process(tmp_path) == 0
+        (tmp_path / "lock").write_text(json.dumps(said))
+        assert holding_process(tmp_path) == 0, "nobody holds it, whatever it says"
