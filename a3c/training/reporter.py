@@ -12,10 +12,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from a3c.console.live import View
+from a3c.console.panel import count, duration
 from a3c.processes.gpu import GpuMeter
 from a3c.processes.group import ChildStatus, Event
 from a3c.processes.memory import MemoryMeter
 from a3c.processes.supervisor import ChildState
+from a3c.settings.config import Config
 from a3c.storage.run_directory import RunDirectory
 from a3c.training.forecast import POINTS, seconds_to
 from a3c.training.session import Session
@@ -59,7 +61,7 @@ class Reporter:
         return self._memory.total()
 
     def greet(self) -> None:
-        """The first lines: what runs where, and how to stop it."""
+        """The first lines: what runs where, what to expect when, and how to watch and stop it."""
         s = self._session
         devices = ", ".join(sorted({s.device(i) for i in range(max(s.workers, 1))}))
         workers = f"{s.workers} worker{'s' * (s.workers > 1)}" if s.workers else "one process"
@@ -71,7 +73,9 @@ class Reporter:
             s.env.describe(),
             f"{learn.algo}{how_shaped}, preset {s.config.run.preset or 'none'}, "
             f"{workers} x {learn.envs_per_worker} environments on {devices}",
-            f"curves: tensorboard --logdir {s.run_dir.parent}; status: a3c status {s.run_dir}",
+            f"{_scores_to_come(s.config)}; a checkpoint every {duration(s.config.eval.checkpoint_every)}",
+            f"{_end_to_come(s.config)}; Ctrl-C or a3c stop {s.run_dir} saves and stops",
+            f"watch: a3c status {s.run_dir} --watch; curves: tensorboard --logdir {s.run_dir.parent}",
         ):
             self._view.message(line)
         self.refresh({}, "starting")
@@ -220,6 +224,23 @@ class Reporter:
         return {
             "pid": child.pid, "state": child.state, "restarts": child.restarts, "memory_bytes": memory,
         }  # fmt: skip
+
+
+def _scores_to_come(config: Config) -> str:
+    if not config.eval.eval_every:
+        return "no scores, as --eval-every 0 wants it"
+    every = duration(config.eval.eval_every)
+    return f"the first score comes soon after the first steps, the next ones every {every} at the latest"
+
+
+def _end_to_come(config: Config) -> str:
+    run = config.run
+    ends = [
+        f"at a score of {run.target_score:g}" if run.target_score is not None else "",
+        f"after {count(run.max_steps)} steps" if run.max_steps else "",
+        f"after {duration(run.max_time)}" if run.max_time else "",
+    ]
+    return f"ends {' or '.join(filter(None, ends))}" if any(ends) else "has no end of its own"
 
 
 def ratio(value: float, by: float) -> float | None:

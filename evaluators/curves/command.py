@@ -7,6 +7,7 @@ Reading the command line imports the standard library only, so that `--help` is 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,12 +34,16 @@ def main(argv: Sequence[str]) -> int:
     from evaluators.curves.references import Reference, references
 
     runs = [read_curves(find_run(name)) for name in options.runs or [""]]
-    known = references(runs[0].config.env) if len({run.config.env.env for run in runs}) == 1 else []
+    known = {run.config.env.env: references(run.config.env) for run in runs}
+    if len(known) > 1:
+        print(f"scores of {len(known)} environments are not comparable: each has a panel of its own")
     if options.random is not None:
-        known = [mark for mark in known if mark.name != "random"] + [Reference("random", options.random)]
+        for env, marks in known.items():
+            others = [mark for mark in marks if mark.name != "random"]
+            known[env] = [*others, Reference("random", options.random)]
     draw(runs, options.x, known, options.smooth, options.out)
     print(f"{options.out}: {', '.join(str(run.path) for run in runs)}")
-    for mark in known:
+    for mark in itertools.chain.from_iterable(known.values()):
         print(f"  {mark.name}: {mark.score:g}")
     if options.csv:
         write_points(options.csv, runs)

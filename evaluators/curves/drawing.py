@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
 from a3c.settings.values import shown
@@ -19,32 +19,97 @@ _COLOURS = ("#1f6fb4", "#d95f02", "#1b9e77", "#7b3fa0", "#c2185b", "#6d4c41", "#
 _SIZE, _DPI = (10, 6), 120
 _TITLE, _LABEL, _TICK, _SMALL = 20, 18, 16, 15  # points; half of them is still legible
 _LABELS = {"steps": "environment steps", "frames": "emulator frames", "episodes": "episodes of training"}
+_FEW = 30  # points
+_HALF_LINE = 36  # letters
 _REACH = 1.0  # a reference is drawn within this many heights of the curves, else only named
 
 
-def draw(runs: Sequence[Curves], axis: str, references: Sequence[Reference], window: int, path: Path) -> None:
-    """Writes the picture. Raises StorageError.
+def draw(
+    runs: Sequence[Curves],
+    axis: str,
+    references: Mapping[str, Sequence[Reference]],
+    window: int,
+    path: Path,
+) -> None:
+    """Writes the picture: a panel for each environment, as their scores have no common scale. Raises
+    StorageError.
 
     Args:
         runs: what to draw.
         axis: "steps", "frames", "episodes" or "time".
-        references: scores to draw as lines.
+        references: scores to draw as lines, by environment.
         window: points in the moving average of training.
         path: .png, .svg or .pdf.
     """
-    figure = Figure(figsize=_SIZE, layout="constrained")
-    axes = figure.add_subplot()
-    unit = _time_unit(runs) if axis == "time" else (1.0, _LABELS[axis])
-    for colour, (label, group) in zip(colours(len(runs)), _groups(runs), strict=False):
-        _draw_group(axes, group, label, colour, axis, unit[0], window)
-    title = ", ".join(sorted({shown(run.config.env.env) for run in runs}))
-    label_axes(axes, title, unit[1], "score", axis == "time")
-    far = _draw_references(axes, references)
-    legend = axes.legend(fontsize=_SMALL, framealpha=0.85, title=far or None, title_fontsize=_SMALL - 2)
-    for text in legend.get_texts():
-        text.set_parse_math(False)  # a folder's name may have dollars
+    panels: dict[str, list[Curves]] = {}
+    for run in runs:
+        panels.setdefault(run.config.env.env, []).append(run)
+    columns = 1 if len(panels) == 1 else 2
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(_SIZE[0] * columns, _SIZE[1] * rows), layout="constrained")
+    for place, (env, there) in enumerate(sorted(panels.items()), 1):
+        part = figure.add_subfigure(figure.add_gridspec(rows, columns)[place - 1])
+        _draw_panel(part, env, there, axis, references.get(env, ()), window)
     with storage_errors(f"write {path}"):
         figure.savefig(path, dpi=_DPI)
+
+
+def _draw_panel(
+    figure: SubFigure, env: str, runs: list[Curves], axis: str, references: Sequence[Reference], window: int
+) -> None:
+    axes = figure.add_subplot()
+    scale, words = _time_unit(runs) if axis == "time" else (1.0, _LABELS[axis])
+    groups = _groups(runs)
+    if len(groups) == 1 and 1 < len(runs) <= len(_COLOURS):
+        _draw_seeds(axes, runs, axis, scale, window)
+    else:
+        for colour, (label, group) in zip(colours(len(groups)), groups, strict=True):
+            _draw_group(axes, group, label, colour, axis, scale, window)
+    label_axes(axes, shown(env), words, "score", axis == "time")
+    far = _draw_references(axes, references)
+    lines, labels = axes.get_legend_handles_labels()
+    legend = figure.legend(  # below the axes, where it covers nothing
+        lines, labels, loc="outside lower center", ncols=2 if max(map(len, labels)) <= _HALF_LINE else 1,
+        fontsize=_SMALL, frameon=False, title=far or None, title_fontsize=_SMALL - 2,
+    )  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a folder's name may have dollars
+
+
+def _draw_seeds(axes: Axes, runs: list[Curves], axis: str, scale: float, window: int) -> None:
+    """Runs of one setting, each in a colour of its own, and their mean."""
+    seeds = [f"seed {run.config.run.seed}" for run in runs]
+    names = seeds if len(set(seeds)) == len(runs) else [run.path.name for run in runs]
+    evaluated = all(len(run.xy(EVALUATION, axis)[0]) for run in runs)
+    for colour, name, run in zip(_COLOURS, names, runs, strict=False):
+        x, y = _smooth(run, axis, scale, window)
+        axes.plot(
+            x, y, color=colour, alpha=0.6, linewidth=1.5, marker=_marker(x),
+            label=None if evaluated else f"{name}: training",
+        )  # fmt: skip
+        if evaluated:
+            x, y = run.xy(EVALUATION, axis)
+            label = f"{name}: evaluation"
+            axes.plot(x / scale, y[:, 0], color=colour, linewidth=2.5, marker=_marker(x), label=label)
+    if evaluated:
+        axes.plot([], [], color="0.5", alpha=0.6, linewidth=1.5, label="the same colours, thin: training")
+        series = [(x / scale, y[:, 0]) for x, y in (run.xy(EVALUATION, axis) for run in runs)]
+    else:
+        series = [_smooth(run, axis, scale, window) for run in runs]
+    if (several := band(series)) is not None:
+        label = f"mean of the {len(runs)} seeds"
+        axes.plot(several.x, several.mean, color="black", linestyle="--", linewidth=2, label=label)
+
+
+def _smooth(run: Curves, axis: str, scale: float, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """[n] places and [n] scores of training, averaged over the last `window` points."""
+    x, y = run.xy(TRAIN, axis)
+    return x / scale, moving_average(y[:, 0], y[:, 3], window)
+
+
+def _marker(x: np.ndarray) -> str:
+    """Points are shown as such where there are few: a line alone does not say how much it stands on."""
+    return "o" if len(x) <= _FEW else ""
 
 
 def label_axes(axes: Axes, title: str, x: str, y: str, time: bool) -> None:
@@ -77,15 +142,17 @@ def _groups(runs: Sequence[Curves]) -> list[tuple[str, list[Curves]]]:
 def _draw_group(
     axes: Axes, runs: list[Curves], label: str, colour: str, axis: str, scale: float, window: int
 ) -> None:
-    name = f"{label}, {len(runs)} runs" if len(runs) > 1 else label
-    smooth = []
-    for run in runs:
-        x, y = run.xy(TRAIN, axis)
-        if len(runs) == 1 and len(x) > 2 * window > 2:
+    name = f"{label}, {len(runs)} seeds" if len(runs) > 1 else label
+    if len(runs) == 1:
+        x, y = runs[0].xy(TRAIN, axis)
+        if len(x) > 2 * window > 2:
             axes.plot(x / scale, y[:, 0], color=colour, alpha=0.35, linewidth=1)
-        smooth.append((x / scale, moving_average(y[:, 0], y[:, 3], window)))
-    if (training := band(smooth)) is not None:
-        axes.plot(training.x, training.mean, color=colour, alpha=0.75, linewidth=2, label=f"{name}: training")
+    if (training := band([_smooth(run, axis, scale, window) for run in runs])) is not None:
+        words = f"{name}: training" + ", lowest to highest" * (len(runs) > 1)
+        axes.plot(
+            training.x, training.mean, color=colour, alpha=0.75, linewidth=2, label=words,
+            marker=_marker(training.x), markersize=4,
+        )  # fmt: skip
         if len(runs) > 1:
             axes.fill_between(training.x, training.low, training.high, color=colour, alpha=0.2, linewidth=0)
     _draw_evaluations(axes, runs, name, colour, axis, scale)

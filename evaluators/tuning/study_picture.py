@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from a3c.storage.atomic import replace_file, storage_errors
 
 _LABEL, _TICK = 16, 13  # points
+_COLUMNS = 3
 _DOT, _BEST = "#1f6fb4", "#d95f02"
 
 
@@ -36,8 +37,15 @@ def draw_study(trials: Sequence[TrialPoint], logarithmic: Sequence[str], path: P
     """
     scored = [t for t in trials if t.value is not None]
     names = sorted({name for t in scored for name in t.parameters})
-    figure = Figure(figsize=(5 * (1 + len(names)), 4.5), layout="constrained")
-    first, *rest = np.atleast_1d(figure.subplots(1, 1 + len(names), sharey=True))
+    columns = min(1 + len(names), _COLUMNS)
+    rows = -(-(1 + len(names)) // columns)
+    figure = Figure(figsize=(5 * columns, 4.5 * rows), layout="constrained")
+    places = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    first, *rest = places.flat
+    for axes in rest[len(names) :]:
+        axes.remove()
+    for axes in places[1:, 0]:
+        axes.set_ylabel("score", fontsize=_LABEL)
     values = np.array([t.value for t in scored], float)
     _scatter(first, [t.number for t in scored], values, "trial")
     first.step(
@@ -46,7 +54,7 @@ def draw_study(trials: Sequence[TrialPoint], logarithmic: Sequence[str], path: P
     first.xaxis.set_major_locator(MaxNLocator(integer=True))
     first.set_ylabel("score", fontsize=_LABEL)
     first.legend(fontsize=_TICK)
-    for axes, name in zip(rest, names, strict=True):
+    for axes, name in zip(rest, names, strict=False):
         _scatter(axes, [t.parameters[name] for t in scored], values, name)
         if name in logarithmic:
             axes.set_xscale("log")

@@ -8,6 +8,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from matplotlib.figure import SubFigure
 
 from a3c.cli import main
 from a3c.settings.config import Config
@@ -180,6 +181,42 @@ def test_seeds_become_a_band_and_algorithms_are_compared(tmp_path, capsys):
     assert {row["run"] for row in rows} == {"s0", "s1", "s2", "slow", "young"}
     assert len(rows) == 4 * (79 + 9) + 1
     assert float(rows[0]["episodes"]) == 100.0
+
+
+def legend_of(monkeypatch, *runs, out):
+    """The names in the legend, and the colours and markers of the lines that have one."""
+    found = {}
+
+    def legend(figure, lines, labels, **options):
+        found.update(zip(labels, lines, strict=True))
+        return original(figure, lines, labels, **options)
+
+    original = SubFigure.legend
+    monkeypatch.setattr(SubFigure, "legend", legend)
+    assert main(["plot", *map(str, runs), "--out", str(out)]) == 0
+    return found
+
+
+def test_each_seed_has_a_colour_and_its_name(tmp_path, monkeypatch):
+    runs = [make_run(tmp_path / f"s{seed}", learning(seed), seed=seed) for seed in (3, 5)]
+    found = legend_of(monkeypatch, *runs, out=tmp_path / "x.png")
+    names = ["seed 3: evaluation", "seed 5: evaluation", "mean of the 2 seeds"]
+    assert {*names, "the same colours, thin: training"} == found.keys()
+    assert len({found[name].get_color() for name in names}) == 3
+
+
+def test_points_are_shown_where_there_are_few(tmp_path, monkeypatch):
+    for count, marker in ((20, "o"), (80, "")):
+        run = make_run(tmp_path / f"{count}", learning(1, count=count))
+        training = legend_of(monkeypatch, run, out=tmp_path / "x.png")["a3c: training"]
+        assert training.get_marker() == marker
+
+
+def test_environments_have_panels_of_their_own_and_it_is_said(tmp_path, capsys):
+    runs = [make_run(tmp_path / env, learning(1), env=env) for env in ("CartPole-v1", "Acrobot-v1")]
+    assert main(["plot", *map(str, runs), "--out", str(tmp_path / "x.png")]) == 0
+    assert "scores of 2 environments are not comparable" in capsys.readouterr().out
+    assert cv2.imread(str(tmp_path / "x.png")).shape == (720, 2400, 3)
 
 
 @pytest.mark.parametrize(
