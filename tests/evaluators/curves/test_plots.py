@@ -226,7 +226,7 @@ def test_environments_have_panels_of_their_own_and_it_is_said(tmp_path, capsys):
         (["empty"], "nothing was played to its end"),
         (["empty", "--out", "x.jpg"], "the name must end in"),
         (["empty", "--csv", "no/x"], "a folder that exists"),
-        ([], "RUN"),
+        ([], "no run under"),
     ],
 )
 def test_mistakes_take_one_line(flags, words, tmp_path, monkeypatch, capsys):
