@@ -1,7 +1,7 @@
 """The `a3c` command: a table of subcommands, each imported only when it is asked for.
 
 `run.py` and `eval.py` are `a3c run` and `a3c eval` under their own names. This is where the parts are put
-together, and the only module of `a3c` that imports `evaluators`: training is handed the evaluator.
+together: training is handed the evaluator, which `a3c` does not import elsewhere (but for `a3c.api`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from a3c import __version__
 from a3c.console.streams import UnbreakableStream
@@ -27,6 +27,9 @@ from a3c.settings.flags import Parser, add_settings, given_settings, program
 from a3c.settings.presets import presets
 from a3c.settings.values import did_you_mean
 from a3c.system import ELSEWHERE, LINUX
+
+if TYPE_CHECKING:
+    from a3c.training.trainer import Ended
 
 
 class Command(NamedTuple):
@@ -110,7 +113,14 @@ def _choose(argv: Sequence[str]) -> list[str]:
 
 
 def run(argv: Sequence[str]) -> int:
-    """`a3c run` and `python run.py`: settles everything that can be wrong, then trains."""
+    """`a3c run` and `python run.py`."""
+    train_as_told(argv)
+    return EXIT_OK
+
+
+def train_as_told(argv: Sequence[str]) -> Ended | None:
+    """Settles everything that can be wrong in the flags of `a3c run`, then trains; None after --dry-run.
+    Raises A3CError."""
     parser = Parser(
         program("run"),
         "Trains agents: worker processes improve one shared network. A TIME is written 90, 90s, 10m, 1.5h or "
@@ -127,7 +137,7 @@ def run(argv: Sequence[str]) -> int:
 
             return train(config, [*program("run").split(), *argv], Evaluators(run_evaluator, Evaluator))
     print(json.dumps(config.to_dict(), indent=2))
-    return EXIT_OK
+    return None
 
 
 def _read_flags(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from a3c.console.live import make_view
 from a3c.console.logs import logging_to
-from a3c.errors import EXIT_OK, A3CError, CheckpointError, QuorumLost, StorageError
+from a3c.errors import A3CError, CheckpointError, QuorumLost, StorageError
 from a3c.processes.child import Link
 from a3c.processes.group import ChildStatus, Event
 from a3c.processes.guardian import guarded
@@ -44,6 +44,18 @@ class Ending(NamedTuple):
 
     reason: str
     complete: bool = True  # it did what it was asked to: then a last score is due
+
+
+class Ended(NamedTuple):
+    """A run that came to its end."""
+
+    run_dir: Path
+    ending: Ending
+
+    @property
+    def state(self) -> str:
+        """The last one in `status.json`."""
+        return "finished" if self.ending.complete else "stopped"
 
 
 class Evaluators(NamedTuple):
@@ -111,8 +123,8 @@ class Team(Protocol):
         ...
 
 
-def train(config: Config, command: Sequence[str], evaluators: Evaluators, root: Path = RUNS_FOLDER) -> int:
-    """Runs a training to its end and returns the exit code. `config` is complete and checked.
+def train(config: Config, command: Sequence[str], evaluators: Evaluators, root: Path = RUNS_FOLDER) -> Ended:
+    """Runs a training to its end. `config` is complete and checked.
 
     Raises:
         A3CError: the run could not start or go on; its class gives the exit code.
@@ -133,7 +145,7 @@ def train(config: Config, command: Sequence[str], evaluators: Evaluators, root: 
         if reached := reached_before(session, folder):
             ServiceManager().stopping()
             view.message(f"{folder.path} is finished: {reached}; train on with {session.to_go_on(reached)}")
-            return EXIT_OK
+            return Ended(folder.path, Ending(reached))
         check_room(session)
         folder.begin()
         reporter = Reporter(session, folder, view)
@@ -148,8 +160,9 @@ def train(config: Config, command: Sequence[str], evaluators: Evaluators, root: 
         except A3CError as error:
             reporter.finish("failed", str(error))
             raise
-        reporter.finish("finished" if ending.complete else "stopped", ending.reason)
-    return EXIT_OK
+        ended = Ended(folder.path, ending)
+        reporter.finish(ended.state, ending.reason)
+    return ended
 
 
 def reached_before(session: Session, folder: RunDirectory) -> str:
