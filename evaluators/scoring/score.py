@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import operator
 import sys
+from collections.abc import Generator
 from functools import partial, reduce
 
 import torch
@@ -17,7 +18,7 @@ from a3c.settings.values import shown
 from a3c.storage.atomic import storage_errors
 from a3c.storage.records import write_json
 from a3c.trained.find import PACKAGE, Rebuilt, Trained, find_trained, rebuild
-from evaluators.games.episodes import Games, finish, play_seeds
+from evaluators.games.episodes import Games, Played, finish, play_seeds
 from evaluators.games.exact import published_seeds
 from evaluators.games.progress import with_progress
 from evaluators.games.stats import summarise
@@ -38,7 +39,7 @@ def score(options: argparse.Namespace) -> None:
         A3CError: something the user can mend.
     """
     display = _window() if options.render else None  # before a game is made
-    device = _device(options.gpu_id)
+    device = find_device(options.gpu_id)
     torch.set_num_threads(1)  # the same scores whatever the number of cores, and no fight with a training
     trained = find_trained(options.checkpoint, options.run_dir, options.env)
     agent = rebuild(trained, options.env, options.seed, device, options.greedy)
@@ -51,19 +52,36 @@ def score(options: argparse.Namespace) -> None:
     if games is None:
         print("closed before a game was over: nothing to score")
         return
-    results = results_of(games, agent.env, options.greedy or agent.config.learn.algo in TABULAR)
-    results |= _examine(agent)
+    _show_table(agent)
+    results = measured(trained, agent, games, options.greedy, device)
     if options.baseline:
         results |= _baseline(agent, games.seeds)
     print(table(results))
     if options.json:
-        origin = {"checkpoint": str(trained.path), "env_steps": trained.env_steps, "device": device}
         with storage_errors(f"write {options.json}"):
-            write_json(options.json, {**results, **origin, "trained_in": trained.env_id})
+            write_json(options.json, results)
         print(f"result written to {options.json}")
 
 
-def _device(gpu_id: int) -> str:
+def play_all(agent: Rebuilt, seeds: tuple[int, ...]) -> Generator[Played, None, Games]:
+    """One game per seed, in batches."""
+    return play_seeds(agent.policy, partial(make_env, agent.config.env, training=False), seeds)
+
+
+def measured(trained: Trained, agent: Rebuilt, games: Games, greedy: bool, device: str) -> Results:
+    """All that is known of an agent after its games."""
+    config = agent.config
+    results = results_of(games, agent.env, greedy or config.learn.algo in TABULAR)
+    origin = {"checkpoint": str(trained.path), "env_steps": trained.env_steps, "device": device}
+    results |= {**origin, "trained_in": trained.env_id}
+    if judge := find_judge(config):
+        exact = judge(agent.policy.parameters.views["q"].numpy())
+        results |= {**exact._asdict(), "best_stationary": judge.best_stationary}
+    return results
+
+
+def find_device(gpu_id: int) -> str:
+    """The device of a GPU's number, of the CPU for -1. Raises UsageError when there is no such GPU."""
     if gpu_id < 0:
         return "cpu"
     count = torch.cuda.device_count()
@@ -95,18 +113,16 @@ def _seeds(agent: Rebuilt, options: argparse.Namespace) -> tuple[int, ...]:
     return found[: options.num_episodes]
 
 
-def _examine(agent: Rebuilt) -> Results:
-    """What can be computed about a table, which is also drawn where it can be; nothing for a network."""
+def _show_table(agent: Rebuilt) -> None:
+    """Draws a table's policy, where it can be drawn."""
     config = agent.config
     if config.learn.algo not in TABULAR:
-        return {}
+        return
     q = agent.policy.parameters.views["q"].numpy()
     if is_blank(q):
         _warn("all cells of the table are equal: nothing was learned, and the policy is chance")
     if picture := draw_policy(config.env, q):
         print(f"the policy (a diagonal arrow: either of two actions; *: any of more):\n{picture}")
-    judge = find_judge(config)
-    return {} if judge is None else {**judge(q)._asdict(), "best_stationary": judge.best_stationary}
 
 
 def _baseline(agent: Rebuilt, seeds: tuple[int, ...]) -> Results:
@@ -144,8 +160,7 @@ def _play_before(
             _warn(f"{error}; nothing is shown")
     if film is not None:
         return _sum([finish(film.play(policy, config, (seed,))) for seed in seeds])
-    make = partial(make_env, config, training=False)
-    return finish(with_progress(play_seeds(policy, make, seeds), len(seeds)))
+    return finish(with_progress(play_all(agent, seeds), len(seeds)))
 
 
 def _sum(games: list[Games]) -> Games | None:
