@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
+from a3c.envs.agent_env import AgentEnv
 from a3c.envs.atari import AtariGame
 from a3c.envs.atari_settings import AtariSettings
 from a3c.envs.batch import Batch, EnvBatch, Environment
@@ -54,4 +56,29 @@ def make_environment(
     return GymEnvironment(config, seed, render_mode)
 
 
-__all__ = ["EnvBatch", "Environment", "complete_flags", "make_env", "make_environment", "resolve_env"]
+def make_agent_env(
+    config: EnvConfig, render_mode: str | None = None, on_reset: Callable[[], None] = lambda: None
+) -> AgentEnv:
+    """A single environment behind Gymnasium's interface, for people's own loops.
+
+    Args:
+        config: which environment.
+        render_mode: "rgb_array" where `render` will be asked for.
+        on_reset: called whenever an episode begins.
+
+    Raises:
+        UsageError: the environment cannot be made like this.
+        CheckpointError: it would import code that only a file names.
+    """
+    return AgentEnv(partial(make_environment, config, render_mode=render_mode), render_mode, on_reset)
+
+
+__all__ = [
+    "EnvBatch",
+    "Environment",
+    "complete_flags",
+    "make_agent_env",
+    "make_env",
+    "make_environment",
+    "resolve_env",
+]

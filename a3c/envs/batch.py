@@ -100,8 +100,8 @@ class EnvBatch(Protocol):
 
 
 @dataclass
-class _Lane:
-    """One environment and its running episode."""
+class Lane:
+    """One environment and its running episode; what fails in it says where."""
 
     env: Environment
     index: int
@@ -112,6 +112,7 @@ class _Lane:
     finished: list[EpisodeStats] = field(default_factory=list)
 
     def begin(self) -> None:
+        """Resets the environment. Raises RuntimeError."""
         try:
             self.episode_return = self.env.reset()
         except Exception as error:
@@ -120,6 +121,7 @@ class _Lane:
         self.over = False
 
     def advance(self, action: int) -> Transition:
+        """A step, cut at the environment's limit of steps. Raises RuntimeError."""
         self.steps += 1
         self.length += 1
         try:
@@ -146,7 +148,7 @@ class _Lane:
 class Batch:
     """An `EnvBatch` over any environments of one kind."""
 
-    def __init__(self, lanes: Sequence[_Lane]) -> None:
+    def __init__(self, lanes: Sequence[Lane]) -> None:
         self._lanes = lanes
         self.spec = lanes[0].env.spec
         self.size = len(lanes)
@@ -162,7 +164,7 @@ class Batch:
     @classmethod
     def of(cls, environments: Iterable[Environment]) -> Batch:
         """Each environment becomes a row of the batch."""
-        return cls([_Lane(env, index) for index, env in enumerate(environments)])
+        return cls([Lane(env, index) for index, env in enumerate(environments)])
 
     @property
     def frames(self) -> int:
@@ -190,7 +192,7 @@ class Batch:
         lane = self._lanes[i]
         self._write(i, lane, lane.advance(action), first=False)
 
-    def _write(self, i: int, lane: _Lane, transition: Transition, first: bool) -> None:
+    def _write(self, i: int, lane: Lane, transition: Transition, first: bool) -> None:
         observation, reward, discount, firsts, last = self._time_step
         observation[i] = lane.env.observation
         reward[i] = transition.reward
