@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from a3c.api.agent import load
 from a3c.cli import main
 from a3c.envs.levels import LEVELS_ID
+from a3c.errors import CheckpointError
 from a3c.storage.records import write_json
 from a3c.storage.run_directory import CONFIG
 from a3c.storage.saving import Progress
@@ -100,6 +102,15 @@ def test_f49_no_file_has_code_run_by_any_command(carrier, reader, files, here, c
         errors = capsys.readouterr().err.splitlines()
         assert len([line for line in errors if line.startswith("error: ")]) == 1
         assert "Traceback" not in "".join(errors)
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_f49_no_file_has_code_run_from_python(carrier, files, here):
+    if CARRIERS[carrier].get("eval", 4) == 0:
+        assert load(files / carrier).evaluate(1)["n"] == 1
+        return
+    with pytest.raises(CheckpointError):
+        load(files / carrier)
 
 
 def test_f49_weights_from_a_hostile_run_bring_no_environment(files, here, monkeypatch):

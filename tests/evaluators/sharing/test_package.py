@@ -258,8 +258,11 @@ def test_f39_failures_of_a_download_take_one_line(failures, code, words, hub, pa
 def test_f39_a_connection_cut_once_is_taken_up_again(hub, package, tmp_path):
     hub.files = {name: (package / name).read_bytes() for name in os.listdir(package)}
     hub.failures, hub.cuts_left = {"GET": "cut"}, 1
-    result = a3c(hub, tmp_path, "eval", "--checkpoint", "hub:me/agent", "--num-episodes", "2")
+    (tmp_path / "loads.py").write_text("import a3c; print(a3c.load('hub:me/agent').evaluate(2)['scores'])")
+    result = python(hub, tmp_path, str(tmp_path / "loads.py"))
     assert result.returncode == 0, result.stderr
+    played = json.loads((package / "results.json").read_text())["protocol"]
+    assert json.loads(result.stdout) == played["scores"][:2]
 
 
 def test_f87_no_more_is_taken_than_was_announced(hub, package, tmp_path):
