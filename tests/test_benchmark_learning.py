@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from a3c.settings.values import Typed
 from benchmarks import common, curves, learning
 
 
@@ -34,6 +35,20 @@ def test_only_the_last_whole_minute_tells_how_good_training_games_are(rows, expe
 
 def test_a_run_without_metrics_yet_has_none(tmp_path):
     assert learning.metrics(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "env"),
+    [
+        ("--preset minatar-breakout", "minatar.gym:MinAtar/Breakout-v1"),
+        ("--env minigrid:MiniGrid-Empty-5x5-v0 --lr 1e-3", "minigrid:MiniGrid-Empty-5x5-v0"),
+        ("--preset taxi", ""),
+        ("", ""),
+    ],
+)
+def test_an_environment_in_a_module_was_named_by_the_command(flags, env):
+    assert learning.module_id(flags.split()) == env
+    assert isinstance(learning.module_id(flags.split()), Typed) == bool(env)
 
 
 @pytest.mark.timeout(300)  # two trainings, one after the other
