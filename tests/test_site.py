@@ -21,7 +21,7 @@ def copy(tmp_path: Path) -> Path:
     for path in (*ROOT.glob("*.md"), ROOT / "mkdocs.yml"):
         shutil.copy(path, tmp_path)
     for path in ROOT.iterdir():
-        if not (tmp_path / path.name).exists() and path.name != "site" and not path.name.startswith("."):
+        if not (tmp_path / path.name).exists() and path.name not in ("site", ".git", ".venv"):
             (tmp_path / path.name).symlink_to(path)
     return tmp_path
 

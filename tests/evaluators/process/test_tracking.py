@@ -97,7 +97,7 @@ def test_the_key_is_for_the_evaluator_alone_and_only_with_track(
 
 # -- with the library ---------------------------------------------------------------------------------
 
-TRACKED = [*TINY, "--env", "CartPole-v1", "--workers", "1", "--eval-every", "1", "--track"]
+TRACKED = [*TINY, "--env", "CartPole-v1", "--workers", "1", "--eval-every", "1", "--grace", "120", "--track"]
 
 
 @pytest.fixture
