@@ -1,4 +1,4 @@
-"""The README followed by a newcomer, command by command, in a fresh clone.
+"""The README and docs/first-ten-minutes.md followed by a newcomer, command by command, in a fresh clone.
 
 `PLAN` says of every command in it what is really run: shortened, or, with the reason, not at all. A command
 that is not in the plan fails the first test, and so does one that is no longer in the README.
@@ -24,7 +24,7 @@ from tests.evaluators.showing.test_play import Player
 from tests.run_tools import wait_for
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
+README, TEN_MINUTES = ROOT / "README.md", ROOT / "docs" / "first-ten-minutes.md"
 
 TINY = "--workers 1 --envs-per-worker 2 --max-steps 200 --eval-every 0"
 ATARI = f"{TINY} --model a3c-small"  # the large network takes minutes on a busy machine
@@ -86,6 +86,7 @@ PLAN: dict[str, Run | Skip] = {
     ),
     "a3c run": run(f"a3c run --env CartPole-v1 --algo ppo {TINY}"),
     "a3c eval": run("a3c eval --env CartPole-v1 --num-episodes 3"),
+    "a3c status --watch": run("a3c status --watch"),
     "a3c status [RUN] [--watch] [--json]": run("a3c status", f"a3c status {CARTPOLE} --json"),
     "a3c stop [RUN]": Skip("needs a run that goes on: `test_a_run_in_the_background`"),
     "a3c restart-worker [RUN] ID": Skip("needs a run that goes on: `test_a_run_in_the_background`"),
@@ -106,14 +107,15 @@ PLAN: dict[str, Run | Skip] = {
     "a3c eval --checkpoint hub:REPO": Skip("needs an account; test_package.py fetches from its own server"),
     "a3c presets": run("a3c presets"),
     "make tmux": Skip("test_tmux.py"),
+    "make docs": Skip("test_site.py"),
     "make gpu": Skip("needs a GPU"),
     "pip install -c constraints.txt -e .": Skip("downloads a gigabyte"),
 }
 
 
-def readme_commands() -> list[str]:
-    """Every command of the README, in its order: in code blocks, and in backticks anywhere."""
-    text = README.read_text()
+def commands_of(*pages: Path) -> list[str]:
+    """Every command of the pages, in their order: in code blocks, and in backticks anywhere."""
+    text = "\n".join(page.read_text() for page in pages)
     blocks = re.findall(r"^    (\S.*)$", text, re.MULTILINE)
     spans = re.findall(r"`((?:python|a3c|make|pip|tensorboard|git) [^`]+)`", text)
     commands = [re.sub(r"\s+#.*", "", command).strip() for command in (*blocks, *spans)]
@@ -121,12 +123,22 @@ def readme_commands() -> list[str]:
 
 
 def test_every_command_of_the_readme_is_in_the_plan():
-    unknown = [command for command in readme_commands() if command not in PLAN]
+    unknown = [command for command in commands_of(README, TEN_MINUTES) if command not in PLAN]
     assert not unknown, "say in PLAN how these are run here"
 
 
+def test_the_ten_minutes_are_those_of_the_readme():
+    blocks = [
+        re.findall(r"^    (\S.*?)(?:  +#.*)?$", page.read_text(), re.MULTILINE)
+        for page in (README, TEN_MINUTES)
+    ]
+    shown = [command for command in blocks[1] if command != "a3c doctor"]
+    first = blocks[0].index("python run.py --preset cartpole-ppo")
+    assert shown == blocks[0][first : first + len(shown)]
+
+
 def test_the_plan_has_nothing_that_left_the_readme():
-    assert not PLAN.keys() - set(readme_commands())
+    assert not PLAN.keys() - set(commands_of(README, TEN_MINUTES))
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -168,6 +180,12 @@ class Home:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
+    def points(self, run_dir: str) -> list[list[float]]:
+        """The values of the curves of training, each between its first and last step."""
+        rows = map(json.loads, (self.path / run_dir / "metrics.jsonl").read_text().splitlines())
+        train = [row for row in rows if row["kind"] == "train"]
+        return [[row[name] for row in train if row[name] is not None] for name in ("mean_return", "entropy")]
+
     def status(self, run_dir: str) -> dict:
         return json.loads((self.path / run_dir / "status.json").read_text())
 
@@ -194,10 +212,14 @@ def clone(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_first_hour(clone):
-    for plan in PLAN.values():
+    for text, plan in PLAN.items():
         if isinstance(plan, Run):
             for command in plan.commands:
-                clone.play(command, plan.keys) if plan.keys else clone.run(command)
+                said = clone.play(command, plan.keys) if plan.keys else clone.run(command)
+            if text == "make train":
+                assert re.search(r"a3c with .*\n.*a checkpoint every.*\n.*Ctrl-C.*\nwatch: a3c status", said)
+    for points in clone.points("checkpoints/CartPole-v1-ppo"):
+        assert len(points) >= 20
     curve = cv2.imread(str(clone.path / "curve.png"))
     assert min(curve.shape[:2]) > 400
     assert cv2.VideoCapture(str(clone.path / "game.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) > 50
