@@ -37,13 +37,18 @@ def plain_line(status: Status) -> str:
         f"workers {running}/{len(workers)}",
         f"elapsed {duration(status.get('elapsed_s'))}",
     ]
-    if status.get("eta_s") is not None:
-        parts.append(f"eta {duration(status['eta_s'])}")
-    if status.get("target_eta_s") is not None:
-        parts.append(f"target in about {duration(status['target_eta_s'])}")
+    if (eta_s := _forecast(status, "eta_s")) is not None:
+        parts.append(f"eta {duration(eta_s)}")
+    if (eta_s := _forecast(status, "target_eta_s")) is not None:
+        parts.append(f"target in about {duration(eta_s)}")
     if games := _games(status):
         parts.append(games)
     return "  ".join(parts)
+
+
+def _forecast(status: Status, name: str) -> Any:
+    """Seconds until something; None for a run that does not go on."""
+    return status.get(name) if status.get("state") == "running" else None
 
 
 def _steps(status: Status) -> str:
@@ -107,7 +112,7 @@ def _heading(status: Status, width: int) -> Text:
 
 
 def _progress(status: Status, width: int) -> Text:
-    words = f" {100 * status['progress']:.1f}% eta {duration(status.get('eta_s'))}"
+    words = f" {100 * status['progress']:.1f}% eta {duration(_forecast(status, 'eta_s'))}"
     cells = max(1, min(40, width - len(words) - 2))
     done = round(cells * status["progress"])
     return _line(width, ("[", ""), ("#" * done, "green"), ("-" * (cells - done), "dim"), (f"]{words}", ""))
@@ -247,7 +252,7 @@ def _best(status: Status) -> str:
 
 
 def _target(status: Status) -> tuple[str, ...]:
-    score, eta_s = f"score {status['target_score']:g}", status.get("target_eta_s")
+    score, eta_s = f"score {status['target_score']:g}", _forecast(status, "target_eta_s")
     if eta_s is None:
         return (score,)
     reached = f"{score}, reached in about {duration(eta_s)}"
@@ -257,7 +262,8 @@ def _target(status: Status) -> tuple[str, ...]:
 def _games(status: Status) -> str:
     """How far an evaluation in progress is."""
     games, over = _evaluator(status).get("games"), _evaluator(status).get("games_over")
-    return f"{count(over)} of {count(games)} games over" if games else ""
+    going_on = games and status.get("state") in LIVE_STATES
+    return f"{count(over)} of {count(games)} games over" if going_on else ""
 
 
 def _gpu(gpu: Status) -> str:

@@ -74,6 +74,21 @@ class TestPlainLine:
         assert "reached" not in drawn(unknown)
         assert "score 18" in drawn(unknown)
 
+    def test_nothing_is_ahead_of_a_finished_run(self) -> None:
+        evaluator = {**STATUS["evaluator"], "games": 10, "games_over": 0}
+        over = {
+            **STATUS,
+            "state": "finished",
+            "target_score": 18.0,
+            "target_eta_s": 0.0,
+            "evaluator": evaluator,
+        }
+        for words in (plain_line(over), drawn(over)):
+            assert "games over" not in words
+            assert "in about" not in words
+            assert "eta 2 h" not in words
+        assert "eta 2 h" in plain_line(STATUS)
+
     def test_says_how_busy_gpus_are(self) -> None:
         gpus = [
             {"id": 0, "utilization_percent": 61, "memory_bytes": 2**31, "memory_total_bytes": 2**36},
