@@ -35,7 +35,8 @@ def test_windows_is_refused_in_one_line(script: str) -> None:
 
 
 def test_without_what_only_linux_has_a_run_trains_and_is_stopped(tmp_path: Path) -> None:
-    with Run(tmp_path, *TRAINING, env=ELSEWHERE) as run:
+    turns = ["--workers", "2", "--active-workers", "1", "--locked-updates"]
+    with Run(tmp_path, *TRAINING, *turns, env=ELSEWHERE) as run:
         run.training()
         family = run.family()
         stop = [sys.executable, "-m", "a3c", "stop", str(run.path)]

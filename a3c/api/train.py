@@ -78,6 +78,8 @@ def train(**flags: Any) -> Training:
             "a3c.train was called by a module that a training imports: put the call under "
             'if __name__ == "__main__", or the environment into a module of its own'
         )
+    if "dry_run" in flags:
+        raise UsageError("a3c.train has no dry_run: a3c run --dry-run shows the settings")
     argv = arguments(flags)
     try:
         return _train(argv)

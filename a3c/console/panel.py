@@ -112,9 +112,10 @@ def _heading(status: Status, width: int) -> Text:
 
 
 def _progress(status: Status, width: int) -> Text:
-    words = f" {100 * status['progress']:.1f}% eta {duration(_forecast(status, 'eta_s'))}"
+    share = min(max(status["progress"], 0.0), 1.0)
+    words = f" {100 * share:.1f}% eta {duration(_forecast(status, 'eta_s'))}"
     cells = max(1, min(40, width - len(words) - 2))
-    done = round(cells * status["progress"])
+    done = round(cells * share)
     return _line(width, ("[", ""), ("#" * done, "green"), ("-" * (cells - done), "dim"), (f"]{words}", ""))
 
 

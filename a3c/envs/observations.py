@@ -102,11 +102,14 @@ def _is_picture(space: gymnasium.Space[Any], least: int = LEAST_PLANE) -> bool:
 
 
 def _planes(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Channels, height and width of [H, W], [H, W, C] or, where the first side is the shorter, [C, H, W]."""
+    """Channels, height and width of [H, W], or of [C, H, W] or [H, W, C]: two equal sides are height and
+    width, else the shorter one of the first and the last is the channels."""
     first, second, *third = shape
     if not third:
         return 1, first, second
-    return (first, second, third[0]) if first < third[0] else (third[0], first, second)
+    last = third[0]
+    channels_first = first < last if (first == second) == (second == last) else second == last
+    return (first, second, last) if channels_first else (last, first, second)
 
 
 def _picture(space: Box) -> View:

@@ -126,4 +126,5 @@ def _no_states(config: Config) -> str:
 
 
 def _not_for_pictures(config: Config) -> str:
-    return f"--model mlp takes vectors; for the pictures of {config.env.env} leave it out"
+    hint = "leave --model out; a run of an earlier version that saw a vector there has to be trained anew"
+    return f"--model mlp takes vectors, and {config.env.env} shows pictures: {hint}"

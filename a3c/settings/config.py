@@ -301,4 +301,7 @@ def resolve_resumed(saved: Config, given: Mapping[str, Any]) -> Config:
         "partial",
     }  # they belong to the start that was saved, not to this one
     kept = {name: saved.get(name) for name in settings() if name not in start}
+    preset = presets().get(given.get("preset", ""))
+    if preset is not None and preset.settings.get("env") == kept["env"]:
+        kept["env"] = preset.settings["env"]  # as good as typed
     return build_config(("saved settings", kept), (COMMAND_LINE, given))

@@ -17,8 +17,12 @@ _MOST_ARGUMENTS = 10
 
 _KNOWN = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_(tensor(_v[23])?|parameter)|torch Size|torch device"
+    r"|_codecs encode|__builtin__ (frozen)?set"  # bytes and sets beside the weights, which nobody needs
     r"|torch \w+Storage|torch\.storage (Untyped|Typed)Storage|torch \w*(float|int|bool|complex)\w*"
 )
+
+
+_CALLS = {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID"}
 
 
 class Refusal(ValueError):
@@ -103,8 +107,10 @@ class PickleMachine:
             case "BUILD":  # a state dict's versions of its modules, which nobody needs
                 stack.pop()
                 exactly(dict, stack[-1])
-            case _:
+            case _ if name in _CALLS:
                 raise Refusal(f"it would call {str(argument or name)[:60]!r}")
+            case _:
+                raise Refusal(f"its pickle is of another form than torch writes ({name})")
 
     def _last(self, count: int) -> list[Any]:
         return self._from(len(self._stack) - count)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ class Turns:
     """
 
     def __init__(self, places: int) -> None:
-        self._hold(places, os.memfd_create("turns"))
+        self._hold(places, _nameless_file())
 
     def _hold(self, places: int, descriptor: int) -> None:
         self.places, self._descriptor = places, descriptor
@@ -58,6 +59,15 @@ class Turns:
 
     def _lock(self, operation: int, byte: int) -> None:
         fcntl.lockf(self._descriptor, operation, 1, byte)
+
+
+def _nameless_file() -> int:
+    """A descriptor."""
+    if hasattr(os, "memfd_create"):  # Linux
+        return os.memfd_create("turns")
+    descriptor, path = tempfile.mkstemp(prefix="a3c-turns-")
+    os.unlink(path)
+    return descriptor
 
 
 def _arrive(places: int, descriptor: Any) -> Turns:

@@ -89,7 +89,9 @@ class Session:
 
     def to_go_on(self, reason: str) -> str:
         """The flags that continue the run; `reason` is the goal that ended it, as above, or empty."""
-        run, load = self.config.run, f"--load {self.run_dir}"
+        run, load, env_id = self.config.run, f"--load {self.run_dir}", self.config.env.env
+        if ":" in env_id:  # the module is imported only where it is typed
+            load += f" --env {env_id}"
         if "--target-score" in reason:
             return f"{load} --target-score MORE, more than {run.target_score:g}"
         if self.spent():

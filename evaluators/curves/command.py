@@ -93,6 +93,8 @@ def list_runs(argv: Sequence[str]) -> int:
 
     from evaluators.curves.overview import overviews
 
+    if options.folder != RUNS_FOLDER and not options.folder.is_dir():
+        raise UsageError(f"a3c list {options.folder}: there is no such folder")
     found = overviews(options.folder)
     if options.json:
         print(json.dumps([one.summary() for one in found], indent=2))

@@ -87,6 +87,9 @@ class Tracker:
             )
             os.set_blocking(pipe, False)
             os.write(pipe, json.dumps(self._about).encode() + b"\n")
+        except BlockingIOError as error:  # more than a pipe holds
+            os.close(pipe)
+            raise OSError("the settings are too long for the writer's pipe") from error
         except OSError:
             os.close(pipe)
             raise

@@ -193,6 +193,11 @@ def test_mistakes_are_an_error_with_the_words_of_the_command_line(here, capsys):
     assert list(here.iterdir()) == []
 
 
+def test_a_dry_run_is_the_command_lines():
+    with pytest.raises(UsageError, match="dry-run shows"):
+        a3c.train(env="CartPole-v1", dry_run=True)
+
+
 def test_errors_of_a_run_keep_their_class(here, monkeypatch):
     (here / "run").mkdir()
     lock = RunLock(here / "run")

@@ -74,6 +74,10 @@ class TestPlainLine:
         assert "reached" not in drawn(unknown)
         assert "score 18" in drawn(unknown)
 
+    @pytest.mark.parametrize("progress", [-1e9, 1.5, 1e300])
+    def test_a_progress_of_somebody_else_is_no_longer_than_a_whole_one(self, progress: float) -> None:
+        assert len(drawn({**STATUS, "progress": progress})) < 5000
+
     def test_nothing_is_ahead_of_a_finished_run(self) -> None:
         evaluator = {**STATUS["evaluator"], "games": 10, "games_over": 0}
         over = {

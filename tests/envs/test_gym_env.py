@@ -171,7 +171,7 @@ def test_games_are_drawn_without_a_display_unless_one_is_chosen(
         ({"env": "FrozenLake-v1"}, "FrozenLake-v1 only numbers its states"),
         (
             {"env": "Odd-v0", "model": "mlp", "env_kwargs": {"space": Box(0, 255, (9, 9, 3), np.uint8)}},
-            "--model mlp takes vectors; for the pictures of Odd-v0 leave it out",
+            "--model mlp takes vectors, and Odd-v0 shows pictures: leave --model out",
         ),
     ],
 )

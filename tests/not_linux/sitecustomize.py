@@ -17,7 +17,7 @@ ROOT = str(Path(__file__).parents[2])
 OURS = tuple(f"{ROOT}/{name}/" for name in ("a3c", "evaluators"))
 
 a3c.system.LINUX = False
-del fcntl.F_SETPIPE_SZ, os.sched_getaffinity, resource.prlimit, socket.SOCK_NONBLOCK
+del fcntl.F_SETPIPE_SZ, os.memfd_create, os.sched_getaffinity, resource.prlimit, socket.SOCK_NONBLOCK
 
 
 class OtherLibrary(ctypes.CDLL):

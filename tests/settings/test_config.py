@@ -16,7 +16,7 @@ from a3c.settings import config as c
 from a3c.settings import cores
 from a3c.settings.flags import Parser, add_settings, given_settings
 from a3c.settings.presets import preset_for, presets
-from a3c.settings.values import parse_bool, parse_count, parse_duration, parse_key_value
+from a3c.settings.values import Typed, parse_bool, parse_count, parse_duration, parse_key_value
 
 
 def typed(*argv: str) -> dict[str, Any]:
@@ -419,3 +419,10 @@ class TestSettings:
 def test_as_many_workers_play_at_a_time_as_have_a_core(monkeypatch, settings, expected):
     monkeypatch.setattr("a3c.settings.cores.usable_cores", lambda: 2)
     assert cores.workers_at_a_time(c.build_config(("test", settings)).run) == expected
+
+
+def test_a_preset_that_is_typed_types_its_environment_for_a_resume_too() -> None:
+    saved = c.from_dict(c.resolve({"preset": "minigrid-empty"}).to_dict(), "config.json")
+    assert not isinstance(saved.env.env, Typed)
+    assert isinstance(c.resolve_resumed(saved, {"preset": "minigrid-empty"}).env.env, Typed)
+    assert not isinstance(c.resolve_resumed(saved, {}).env.env, Typed)

@@ -106,6 +106,7 @@ def test_f85_a_prefix_of_all_names_is_taken_for_what_it_is(tmp_path: Path, prefi
         {"state_dict": WEIGHTS, "target": WEIGHTS},
         {"model": {f"module.{name}": tensor for name, tensor in WEIGHTS.items()}, "args": {"lr": 0.1}},
         {"agent": WEIGHTS, "steps": 10},
+        {"state_dict": WEIGHTS, "seen": {1, 2}, "name": b"x"},
     ],
 )
 def test_f85_the_weights_of_a_trainings_checkpoint(tmp_path: Path, saved: dict[str, Any]) -> None:

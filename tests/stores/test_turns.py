@@ -5,6 +5,7 @@ import signal
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
 import torch
 import torch.multiprocessing as mp
 
@@ -73,7 +74,10 @@ def test_one_that_waits_is_next():
             assert reached.item() == 1
 
 
-def test_the_turn_of_a_dead_process_is_free():
+@pytest.mark.parametrize("linux", [True, False])
+def test_the_turn_of_a_dead_process_is_free(linux, monkeypatch):
+    if not linux:
+        monkeypatch.delattr(os, "memfd_create")
     turns, reached = Turns(1), torch.zeros(1).share_memory_()
 
     def keep_a_turn():

@@ -177,6 +177,11 @@ def test_the_last_checkpoint_is_written_here_when_the_evaluator_left_none(bench_
     assert last.endswith(f"--load {bench.folder.path} --max-steps MORE, more than {bench.steps}")
 
 
+def test_a_module_that_only_a_person_may_name_is_in_the_words_to_go_on_with(bench_of):
+    session = bench_of(env="gymnasium.envs.classic_control:CartPole-v1").session
+    assert session.to_go_on("").endswith(" --env gymnasium.envs.classic_control:CartPole-v1")
+
+
 def test_a_score_that_was_reached_can_be_raised(bench_of):
     bench = bench_of(target_score=50.0)
     bench.reporter.finish("finished", bench.session.goal_reached(60.0))

@@ -114,6 +114,9 @@ def test_an_environment_of_a_file_is_not_imported(capsys, tmp_path):
 def test_nothing_to_list(capsys):
     assert main(["list"]) == 0
     assert out(capsys) == ["no runs in checkpoints/ yet; start one with python run.py"]
+    assert main(["list", "nowhere"]) == 2
+    assert "there is no such folder" in capsys.readouterr().err
+    Path("elsewhere").mkdir()
     assert main(["list", "elsewhere", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
 
