@@ -286,10 +286,11 @@ def make_policy(config: Config, spec: EnvSpec, seed: int, device: str, greedy: b
 
 
 def learns_fresh(config: Config, device: str) -> bool:
-    """What `--fresh` says; auto: where acting makes weights old, or computing again is cheap."""
+    """What `--fresh` says; auto: where acting makes weights old, or computing again is cheap, of an algorithm
+    that learns more from them."""
     if config.learn.fresh != "auto":
         return config.learn.fresh == "on"
-    return workers_at_a_time(config.run) > 2 or device != "cpu"
+    return FACTS[config.learn.algo].fresh and (workers_at_a_time(config.run) > 2 or device != "cpu")
 
 
 def make_objective(config: Config, device: str) -> Objective:

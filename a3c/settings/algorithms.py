@@ -15,10 +15,11 @@ class Facts(NamedTuple):
     models: tuple[str, ...] = ()  # that it takes; the default is the first that takes the observation
     epochs: int = 0  # passes over each rollout, where --epochs does not say; 0: it knows no passes
     tabular: bool = False  # it learns a table over numbered states
+    fresh: bool = False  # fresh weights were measured to teach it more where many workers play at a time
 
 
 FACTS = {
-    "a3c": Facts(models=("a3c-lstm", "a3c-small", "nature", "minatar", "mlp"), epochs=1),
+    "a3c": Facts(models=("a3c-lstm", "a3c-small", "nature", "minatar", "mlp"), epochs=1, fresh=True),
     "dqn": Facts(models=("nature", "pixels", "minatar", "mlp")),
     "ppo": Facts(models=("nature", "minatar", "mlp"), epochs=4),
     "q-learning": Facts(tabular=True),

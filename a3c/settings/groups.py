@@ -127,7 +127,7 @@ class LearnConfig:
     fresh: str = setting(
         "auto",
         "learn with the newest weights: pull them again while acting and after it, and weigh each step by "
-        "V-trace's truncated importance ratio; auto: with more than 2 workers at a time or on a GPU",
+        "V-trace's truncated importance ratio; auto: for a3c, with more than 2 workers at a time or on a GPU",
         choices=("auto", "on", "off"),
         algos=ACTOR_CRITICS,
     )

@@ -59,6 +59,8 @@ def test_the_others_take_none(algo):
         ({"workers": 3, "active_workers": 0, "fresh": "auto"}, "cpu", True),
         ({"workers": 3, "active_workers": 2, "fresh": "auto"}, "cpu", False),
         ({"workers": 1, "fresh": "auto"}, "cuda:0", True),
+        ({"workers": 3, "active_workers": 0, "algo": "ppo"}, "cpu", False),
+        ({"workers": 3, "active_workers": 0, "algo": "ppo", "fresh": "on"}, "cpu", True),
         ({"workers": 16, "fresh": "off"}, "cpu", False),
         ({"workers": 0, "fresh": "on"}, "cpu", True),
     ],
