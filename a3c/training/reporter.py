@@ -108,7 +108,8 @@ class Reporter:
         self._message = reason
         self._sample(time.monotonic())
         status = self._publish(state)
-        score = "no score yet" if status["best_score"] is None else f"best score {status['best_score']:g}"
+        best = status["best_score"]
+        score = "no confirmed score yet" if best is None else f"best score {best:g}"
         checkpoint = f"checkpoint {status['checkpoint']}" if status["checkpoint"] else "no new checkpoint"
         self._view.message(
             f"{state}: {reason}; {status['steps']} steps, {score}, {checkpoint}; "
