@@ -294,12 +294,7 @@ def resolve_resumed(saved: Config, given: Mapping[str, Any]) -> Config:
                 f"{settings()[name].flag} {given[name]}: the saved run has {saved.get(name) or 'none'}; "
                 "leave the flag out, or start a new run without --load"
             )
-    start = {
-        "load",
-        "run_dir",
-        "init_from",
-        "partial",
-    }  # they belong to the start that was saved, not to this one
+    start = {"load", "run_dir", "init_from", "partial"}  # of the start that was saved, not of this one
     kept = {name: saved.get(name) for name in settings() if name not in start}
     preset = presets().get(given.get("preset", ""))
     if preset is not None and preset.settings.get("env") == kept["env"]:

@@ -12,7 +12,7 @@ import os
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing.reduction import DupFd
 from typing import Any
 
@@ -42,23 +42,18 @@ class Turns:
         """
         queue = 2 * (who % self.places)
         place = queue + 1
-        with self._locked(queue):
-            self._lock(fcntl.LOCK_EX, place)
-        try:
+        with ExitStack() as turn:
+            with self._locked(queue):
+                turn.enter_context(self._locked(place))
             yield
-        finally:
-            self._lock(fcntl.LOCK_UN, place)
 
     @contextmanager
     def _locked(self, byte: int) -> Iterator[None]:
-        self._lock(fcntl.LOCK_EX, byte)
+        fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1, byte)
         try:
             yield
         finally:
-            self._lock(fcntl.LOCK_UN, byte)
-
-    def _lock(self, operation: int, byte: int) -> None:
-        fcntl.lockf(self._descriptor, operation, 1, byte)
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, byte)
 
 
 def _nameless_file() -> int:
