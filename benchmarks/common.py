@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from a3c.networks.pooling import COMPILED
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-_PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "opencv-python")
+_PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "opencv-python", "opencv-python-headless")
 
 
 def machine() -> dict[str, Any]:
@@ -42,8 +43,15 @@ def machine() -> dict[str, Any]:
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
         "load_before": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        **dict(filter(None, map(_package, _PACKAGES))),
     }
+
+
+def _package(name: str) -> tuple[str, str] | None:
+    """Its name and version, where it is installed."""
+    with suppress(importlib.metadata.PackageNotFoundError):
+        return name, importlib.metadata.version(name)
+    return None
 
 
 def keep(name: str, result: dict[str, Any]) -> Path:

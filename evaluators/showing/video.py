@@ -14,10 +14,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO, cast
 
-import imageio_ffmpeg  # type: ignore[import-untyped]
 import numpy as np
 
-from a3c.errors import StorageError
+from a3c.errors import StorageError, UsageError
 from a3c.files import open_file
 from a3c.storage.atomic import storage_errors
 
@@ -36,6 +35,17 @@ _FILTERS = {
 }
 
 
+def find_ffmpeg() -> str:
+    """The program's path. Its package is asked only where a video is made: what trains, on a machine of a
+    cluster, say, has to do without. Raises UsageError where it is missing."""
+    try:
+        import imageio_ffmpeg  # type: ignore[import-untyped]
+
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except (ImportError, RuntimeError) as error:  # the latter: the package without the program
+        raise UsageError("a video needs ffmpeg: pip install imageio-ffmpeg") from error
+
+
 class Video:
     """A video that appears at `path` when it is closed, unless it has no picture.
 
@@ -45,10 +55,12 @@ class Video:
             the whole is not.
 
     Raises:
+        UsageError: there is no ffmpeg.
         StorageError: the file cannot be written (from `add` or from `close`); nothing is left of it.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
+        self._ffmpeg = find_ffmpeg()
         self._path, self._fps = path.resolve(), fps
         self._part = self._path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         self._shape: tuple[int, ...] = ()
@@ -78,7 +90,7 @@ class Video:
         enlarge = f"scale=iw*{factor}:ih*{factor}:flags=neighbor"
         rate = str(Fraction(self._fps).limit_denominator(1000))
         command = [
-            imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", "-nostdin",
+            self._ffmpeg, "-y", "-v", "error", "-nostdin",
             "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", rate, "-i", "pipe:0",
             "-filter_complex", f"{enlarge},{_FILTERS[suffix]}", *_ENCODERS[suffix], str(self._part),
         ]  # fmt: skip
