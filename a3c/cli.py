@@ -21,6 +21,7 @@ from a3c.console.streams import UnbreakableStream
 from a3c.errors import EXIT_OK, EXIT_SIGNAL, A3CError, UsageError
 from a3c.processes.descriptors import fill_standard_descriptors, output_that_never_waits
 from a3c.processes.guardian import guarded
+from a3c.processes.mps import without_mps
 from a3c.settings.config import RUNS_FOLDER, Config
 from a3c.settings.cores import usable_cores, workers_at_a_time
 from a3c.settings.flags import Parser, add_settings, given_settings, program
@@ -185,6 +186,8 @@ def _check_devices(config: Config) -> None:
     if not config.run.gpu_ids:
         _note("running on the CPU" + (f"; --gpu-ids takes 0 to {count - 1}" if count else ": no GPU found"))
     workers, cores, active = config.run.workers, usable_cores(), workers_at_a_time(config.run)
+    if crowded := without_mps(config.run.gpu_ids, cores if workers is None else workers):
+        _note(crowded)
     if workers is not None and workers > cores:
         how = f", {active} at a time" if active < workers else ""
         _note(f"{workers} workers share {cores} cores{how}; more than {cores} workers make it no faster")

@@ -17,12 +17,16 @@ from packaging.requirements import Requirement
 
 from a3c.errors import EXIT_OK, EXIT_USAGE
 from a3c.processes.memory import WORKER_BYTES
+from a3c.processes.mps import how_to_start, mps_runs, pipe_directory
 from a3c.settings.config import RUNS_FOLDER, Config
 from a3c.settings.cores import usable_cores
 from a3c.settings.flags import Parser
 from a3c.system import ELSEWHERE, LINUX, is_wsl_1
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
+STAND_INS = {"opencv-python": "opencv-python-headless"}
+"""Packages that do as well: this one has no windows, and none of OpenCV's is opened here."""
+
 _GIB = 2**30
 _OPEN_FILES = 1024
 _SHARED_MEMORY = _GIB // 4
@@ -83,7 +87,7 @@ def _packages() -> Iterator[Finding]:
     for requirement in map(Requirement, importlib.metadata.requires("a3c") or ()):
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
-        version = _version(requirement.name)
+        version = _version(requirement.name) or _version(STAND_INS.get(requirement.name, requirement.name))
         if not version:
             yield Finding(FAIL, f"{requirement.name} is missing", "install it with: make setup")
         elif not requirement.specifier.contains(version, prereleases=True):
@@ -181,6 +185,10 @@ def _gpus() -> Iterator[Finding]:
     for gpu in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(gpu)
         yield Finding(OK, f"{gpu}: {properties.name}, {_size(properties.total_memory)}")
+    if torch.cuda.device_count() and mps_runs():
+        yield Finding(OK, f"NVIDIA's MPS runs, in {pipe_directory()}: workers compute at the same time")
+    elif torch.cuda.device_count():
+        yield Finding(WARN, "without NVIDIA's MPS the workers of a GPU take turns", how_to_start())
 
 
 def _display() -> Iterator[Finding]:
@@ -189,8 +197,11 @@ def _display() -> Iterator[Finding]:
 
 
 def _video() -> Iterator[Finding]:
-    import imageio_ffmpeg  # type: ignore[import-untyped]
-
+    try:
+        import imageio_ffmpeg  # type: ignore[import-untyped]
+    except ImportError:
+        yield Finding(WARN, "no ffmpeg, so --video does not work", "pip install imageio-ffmpeg")
+        return
     program = imageio_ffmpeg.get_ffmpeg_exe()
     subprocess.run([program, "-version"], check=True, capture_output=True, timeout=30)
     yield Finding(OK, f"ffmpeg {imageio_ffmpeg.get_ffmpeg_version()}")

@@ -12,6 +12,7 @@ from a3c.errors import CheckpointError
 from a3c.processes.group import ChildStatus, Event
 from a3c.processes.supervisor import EVALUATOR, WORKER, ChildState
 from a3c.storage.tensor_files import one_line
+from a3c.training.device_faults import explained
 from a3c.training.divergence import Guard
 from a3c.training.session import Session
 from a3c.training.worker import Worker, WorkerSpec
@@ -99,7 +100,8 @@ class InlineTeam:
             raise CheckpointError(f"{self._session.run_dir}: {words}") from error
 
     def _new_worker(self) -> Worker:
-        return Worker(WorkerSpec(self._session, 0, self._incarnation), self._link)
+        with explained(self._session, 0):
+            return Worker(WorkerSpec(self._session, 0, self._incarnation), self._link)
 
     @property
     def ready(self) -> bool:
@@ -124,7 +126,8 @@ class InlineTeam:
     def turn(self) -> list[Event]:
         playing = self._evaluator.playing
         if self._training and not playing:
-            self._worker.step()
+            with explained(self._session, 0):
+                self._worker.step()
             self._check_numbers()
         began = time.monotonic()
         self._evaluator.tick()

@@ -16,6 +16,7 @@ from a3c.agents.make import make_agent
 from a3c.envs import make_env
 from a3c.processes.memory import keep_freed_memory
 from a3c.stores.scoreboard import WAITING, Scoreboard
+from a3c.training.device_faults import explained
 from a3c.training.rollouts import collect
 from a3c.training.session import Session
 from a3c.training.timings import Timings
@@ -48,6 +49,11 @@ class WorkerSpec:
 def run_worker(spec: WorkerSpec, link: Link) -> None:
     """The entry point of a worker process: trains until told to stop or the steps are used up."""
     keep_freed_memory()
+    with explained(spec.session, spec.worker_id):
+        _train(spec, link)
+
+
+def _train(spec: WorkerSpec, link: Link) -> None:
     worker = Worker(spec, link)
     threading.Thread(target=keep_alive, args=(spec.session.board, spec.worker_id), daemon=True).start()
     link.ready()

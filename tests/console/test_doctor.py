@@ -55,6 +55,13 @@ def test_packages_of_a_checkout_that_is_not_installed(monkeypatch: pytest.Monkey
     assert [f.level for f in findings("packages")] == ["warn"]
 
 
+def test_opencv_without_windows_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"a3c": "1.0", "opencv-python-headless": "4.12"}
+    monkeypatch.setattr(d, "_version", lambda name: versions.get(name, ""))
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["opencv-python>=4.9"])
+    assert [f.level for f in findings("packages")] == ["ok"]
+
+
 def test_few_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda kind: (256, 4096))
     expected = d.Finding("warn", "limit 256, at most 4096", "raise it with: ulimit -n 1024")
@@ -77,4 +84,17 @@ def test_gpus_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     properties = type("Properties", (), {"name": "Fast One", "total_memory": 8 * 2**30})
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda gpu: properties)
-    assert [f.text for f in findings("gpus")] == ["0: Fast One, 8.0 GiB", "1: Fast One, 8.0 GiB"]
+    assert [f.text for f in findings("gpus")[:2]] == ["0: Fast One, 8.0 GiB", "1: Fast One, 8.0 GiB"]
+
+
+@pytest.mark.parametrize(("runs", "level"), [(False, "warn"), (True, "ok")])
+def test_mps_belongs_to_a_gpu(runs: bool, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(d, "mps_runs", lambda: runs)
+    properties = type("Properties", (), {"name": "Fast One", "total_memory": 8 * 2**30})
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda gpu: properties)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    found = findings("gpus")[-1]
+    assert (found.level, "MPS" in found.text) == (level, True)
+    assert ("nvidia-cuda-mps-control -d" in found.fix) != runs
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert not any("MPS" in f.text for f in findings("gpus"))

@@ -37,14 +37,19 @@ MEMORY = {"memory_bytes": 30 * 2**30, "memory_total_bytes": 80 * 2**30}
 UNKNOWN = {"utilization_percent": None, "memory_bytes": None, "memory_total_bytes": None}
 
 
-@pytest.fixture
-def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def compile_driver(folder: Path) -> Path:
+    """The library, in `folder`."""
     if not (compiler := shutil.which("cc")):
         pytest.skip("no C compiler")
-    (tmp_path / "nvml.c").write_text(NVML)
-    library = tmp_path / "libnvidia-ml.so.1"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, tmp_path / "nvml.c"], check=True)
-    monkeypatch.setattr(gpu, "LIBRARY", str(library))
+    (folder / "nvml.c").write_text(NVML)
+    library = folder / "libnvidia-ml.so.1"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, folder / "nvml.c"], check=True)
+    return library
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "LIBRARY", str(compile_driver(tmp_path)))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
