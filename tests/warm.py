@@ -23,8 +23,9 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 PRELOADED = ("a3c.cli", "a3c.training.trainer", "a3c.trained.find", "evaluators.process.evaluator")
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(list(PRELOADED))
+CONTEXT = multiprocessing.get_context("forkserver")
+"""Starts a function in a process of its own, with torch there at once."""
+CONTEXT.set_forkserver_preload(list(PRELOADED))
 
 
 class Start(NamedTuple):
@@ -42,7 +43,7 @@ class WarmProcess:
     """A command that was started, with the methods of `subprocess.Popen` that tests use."""
 
     def __init__(self, start: Start) -> None:
-        self._process = _SERVER.Process(target=_run, args=(start,))
+        self._process = CONTEXT.Process(target=_run, args=(start,))
         self._process.start()
         self.pid = self._process.pid or 0
 
@@ -68,7 +69,7 @@ class WarmProcess:
 
 
 def run_to_the_end(
-    *command: str, cwd: Path, environ: Mapping[str, str], timeout_s: float = 110.0
+    *command: str, cwd: Path, environ: Mapping[str, str], timeout_s: float = 300.0
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command as `subprocess.run` does, and returns what it printed."""
     with tempfile.TemporaryDirectory() as folder:

@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from a3c.settings.groups import OptimConfig
 from a3c.stores.parameters import Parameters
@@ -12,6 +11,7 @@ from a3c.stores.scoreboard import Scoreboard
 from a3c.stores.shared import SharedStore, StoreMemory
 from a3c.stores.turns import Turns
 from a3c.types import Rows
+from tests.warm import CONTEXT
 
 SHAPES = {"weight": (3, 4), "bias": (4,)}
 SGD = OptimConfig(optimizer="sgd", lr=0.5, max_grad_norm=0.0)
@@ -201,12 +201,11 @@ def push_many(memory, optim, board, row, lock):
 
 def two_processes(lock, optim):
     board, memory = Scoreboard(2).share(), StoreMemory.allocate(SIZE, optim).share()
-    context = mp.get_context("spawn")
-    children = [context.Process(target=push_many, args=(memory, optim, board, row, lock)) for row in range(2)]
+    children = [CONTEXT.Process(target=push_many, args=(memory, optim, board, row, lock)) for row in range(2)]
     for child in children:
         child.start()
     for child in children:
-        child.join(100)
+        child.join(120)
         assert child.exitcode == 0
     return memory, board
 

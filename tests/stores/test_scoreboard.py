@@ -1,6 +1,5 @@
-import torch.multiprocessing as mp
-
 from a3c.stores.scoreboard import Scoreboard
+from tests.warm import CONTEXT
 
 
 def add_many(board, row):
@@ -11,12 +10,11 @@ def add_many(board, row):
 def test_rows_add_up_over_processes():
     board = Scoreboard(2, ("loss",)).share()
     board.add(board.main_row, {"env_steps": 100, "updates": 10})  # what a resumed run brought
-    context = mp.get_context("spawn")
-    children = [context.Process(target=add_many, args=(board, row)) for row in range(2)]
+    children = [CONTEXT.Process(target=add_many, args=(board, row)) for row in range(2)]
     for child in children:
         child.start()
     for child in children:
-        child.join(60)
+        child.join(120)
     assert board.total("env_steps") == 100 + 2 * 2000 * 3
     assert board.counters().updates == 10 + 2 * 2000
     assert board.get(0, "updates") == 2000

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from a3c.stores.turns import Turns
 from tests.run_tools import wait_for
+from tests.warm import CONTEXT
 
 PLACES, TURNS = 2, 100
 
@@ -27,12 +27,12 @@ def take_turns(turns, who, inside, most):
 
 def test_no_more_than_the_places_are_taken_at_a_time():
     inside, most = torch.zeros(4, dtype=torch.int64).share_memory_(), torch.zeros(4).share_memory_()
-    turns, context = Turns(PLACES), mp.get_context("spawn")
-    children = [context.Process(target=take_turns, args=(turns, i, inside, most)) for i in range(4)]
+    turns = Turns(PLACES)
+    children = [CONTEXT.Process(target=take_turns, args=(turns, i, inside, most)) for i in range(4)]
     for child in children:
         child.start()
     for child in children:
-        child.join(100)
+        child.join(120)
         assert child.exitcode == 0
     assert most.min() >= 1
     assert most.max() <= PLACES
