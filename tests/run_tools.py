@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,12 @@ TINY = ["--envs-per-worker", "2", "--num-steps", "5", "--log-every", "0.5", "--e
 """Flags that keep a test run small."""
 
 
-def wait_for(condition, timeout_s=60.0, what="the condition"):
+PATIENCE_S = 120.0
+"""How long anything may take that does not take long, on the slowest machine. Where it is quick a deadline
+costs nothing, so no test needs a shorter one."""
+
+
+def wait_for(condition, timeout_s=PATIENCE_S, what="the condition"):
     """Polls until `condition()` is true and returns its value; fails after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     pause = 0.005
@@ -30,7 +36,7 @@ def wait_for(condition, timeout_s=60.0, what="the condition"):
 
 class Run:
     """A `run.py` in a process of its own, in a folder of its own; `within` is a command that execs it,
-    `output` a descriptor in the place of a file."""
+    `output` a descriptor in the place of a file, and `fresh` wants an interpreter that starts with `env`."""
 
     def __init__(
         self,
@@ -40,13 +46,14 @@ class Run:
         env: dict[str, str] | None = None,
         within: tuple[str, ...] = (),
         output: int | None = None,
+        fresh: bool = False,
     ):
         self.path = folder / run_dir
         self.output_path = folder / f"output-{time.monotonic_ns()}.txt"
         environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", **(env or {})}
         command = [str(ROOT / "run.py"), "--run-dir", str(self.path), *flags]
         self.process: subprocess.Popen[bytes] | WarmProcess
-        if not (env or within or output is not None):
+        if not (env or fresh or within or output is not None):
             self.output_path.touch()
             outputs = ("/dev/null", str(self.output_path), str(self.output_path))
             self.process = WarmProcess(Start(tuple(command), str(folder), environ, *outputs))
@@ -71,7 +78,7 @@ class Run:
         except (OSError, ValueError):
             return {}
 
-    def wait_until(self, condition, timeout_s=60.0, what="the run's status"):
+    def wait_until(self, condition, timeout_s=PATIENCE_S, what="the run's status"):
         """Polls the status until it fulfils `condition`."""
 
         def met():
@@ -96,7 +103,7 @@ class Run:
         except psutil.NoSuchProcess:
             return []
 
-    def end(self, timeout_s=90.0) -> int:
+    def end(self, timeout_s=PATIENCE_S) -> int:
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -117,12 +124,18 @@ class Run:
                 process.send_signal(signal.SIGKILL)
             except psutil.NoSuchProcess:
                 continue
-        self.process.wait(10)
+        self.process.wait(PATIENCE_S)
 
 
 def gone(processes: list[psutil.Process]) -> bool:
     """Whether all of them ended."""
-    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+    return not any(map(_lives, processes))
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):  # it may end between two questions
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def script(
@@ -138,8 +151,8 @@ def end_by_force(run: Run, hangs: Path) -> None:
     wait_for(hangs.exists, what="a worker that does not leave")
     family = run.family()
     run.signal(signal.SIGINT)
-    run.wait_until(lambda s: s["state"] == "stopping", 10)
+    run.wait_until(lambda s: s["state"] == "stopping")
     # again and again: one that comes right after the first is taken for the same request
-    wait_for(lambda: run.signal(signal.SIGINT) or run.process.poll() is not None, 10, "the forced end")
-    assert run.end(10) == 128 + signal.SIGINT
-    wait_for(lambda: gone(family), 5, "all processes to end")
+    wait_for(lambda: run.signal(signal.SIGINT) or run.process.poll() is not None, what="the forced end")
+    assert run.end() == 128 + signal.SIGINT
+    wait_for(lambda: gone(family), what="all processes to end")

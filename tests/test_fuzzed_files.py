@@ -154,7 +154,7 @@ READERS: dict[str, Callable[[Path], object]] = {
 def ask(reader: Callable[[Path], object], path: Path) -> None:
     """Fails when the reader answers with anything but a result or an error for users."""
     _forget_peak()
-    before, begin = _memory_mb("VmRSS"), time.monotonic()
+    before, begin = _memory_mb("VmRSS"), time.process_time()
     with tempfile.TemporaryFile("w+") as output:  # a real one: some of them want its descriptor
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             error = _answer(reader, path)
@@ -164,7 +164,7 @@ def ask(reader: Callable[[Path], object], path: Path) -> None:
     assert "Traceback" not in said
     assert "internal error" not in said
     assert len(error) < 5000
-    assert time.monotonic() - begin < LONGEST_S
+    assert time.process_time() - begin < LONGEST_S
     assert _memory_mb("VmHWM") - before < LARGEST_MB
 
 

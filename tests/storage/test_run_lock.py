@@ -33,7 +33,7 @@ root, run_dir, ready, go = sys.argv[1:]
 given = {"env": "CartPole-v1", "preset": "none", **({"run_dir": run_dir} if run_dir else {})}
 config = resolve(given)
 Path(ready, str(os.getpid())).touch()
-deadline = time.monotonic() + 60
+deadline = time.monotonic() + 120
 while not os.path.exists(go):
     assert time.monotonic() < deadline, "nobody said go"
     time.sleep(0.001)
@@ -61,7 +61,7 @@ def start_many(number: int, tmp_path: Path, run_dir: str = "") -> list[subproces
 
 def end_all(processes: list[subprocess.Popen[str]]) -> None:
     for process in processes:
-        process.communicate(timeout=20)
+        process.communicate(timeout=120)
 
 
 def answer(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -75,7 +75,7 @@ class TestLock:
         run_dir = tmp_path / "mine"
         processes = start_many(10, tmp_path, str(run_dir))
         try:
-            wait_until(lambda: len(os.listdir(tmp_path / "ready")) == 10, timeout_s=30)
+            wait_until(lambda: len(os.listdir(tmp_path / "ready")) == 10)
             (tmp_path / "go").touch()
             answers = [answer(process) for process in processes]
             winners = [
@@ -95,7 +95,7 @@ class TestLock:
     def test_f33_ten_at_once_get_ten_directories(self, tmp_path: Path, wait_until: Any) -> None:
         processes = start_many(10, tmp_path)
         try:
-            wait_until(lambda: len(os.listdir(tmp_path / "ready")) == 10, timeout_s=30)
+            wait_until(lambda: len(os.listdir(tmp_path / "ready")) == 10)
             (tmp_path / "go").touch()
             answers = [answer(process) for process in processes]
         finally:
@@ -112,7 +112,7 @@ class TestLock:
         with pytest.raises(RunDirectoryInUse, match=f"process {process.pid} on "):
             RunLock(run_dir)
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=20)
+        process.communicate(timeout=120)
         with open_run(tmp_path, choose_config(tmp_path, {"load": str(run_dir)}), COMMAND) as run:
             assert run.path == run_dir
 
@@ -121,7 +121,7 @@ class TestLock:
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
         lock.release()
         RunLock(tmp_path).release()
-        child.communicate(b"\n", timeout=20)
+        child.communicate(b"\n", timeout=120)
 
     @pytest.mark.parametrize(
         "text", ["", "garbage", "[" * 900, '{"pid": 1, "host": "\x1b[31m", "started": 3}', "[]"]
@@ -143,7 +143,8 @@ class TestLock:
             assert holder is not None
             assert holder.pid == os.getpid()
 
-    def test_who_only_looks_hinders_nobody(self, tmp_path: Path) -> None:
+    def test_who_only_looks_hinders_nobody(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("a3c.storage.run_lock.PATIENCE_S", 60.0)
         assert lock_holder(tmp_path) is None
         assert os.listdir(tmp_path) == []
         RunLock(tmp_path).release()

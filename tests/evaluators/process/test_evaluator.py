@@ -190,7 +190,8 @@ def test_a_row_on_training_says_how_it_went(bench):
     bench.now = 10.0
     bench.ticks()
     (row,) = bench.rows("train")
-    assert row["steps_per_second"] == pytest.approx(50, rel=0.05)
+    waited_s = bench.session.elapsed_s()  # at least as long as it really took until there was an evaluator
+    assert 500 / (10 + waited_s) <= row["steps_per_second"] <= 50
     assert row["mean_return"] == 25
     assert row["entropy"] == pytest.approx(0.6)
     assert row["share_env"] == 0.75
@@ -211,7 +212,7 @@ def test_what_workers_did_before_the_evaluator_was_ready_is_in_the_first_row(tmp
     evaluator.tick()
     evaluator.close()
     (row,) = map(json.loads, (session.run_dir / "metrics.jsonl").read_text().splitlines())
-    assert row["steps_per_second"] == pytest.approx(10.0, rel=0.05)
+    assert 500 / (10 + session.elapsed_s()) <= row["steps_per_second"] <= 10
 
 
 def test_stop_all_saves_at_once_and_ends(bench, endless_games):

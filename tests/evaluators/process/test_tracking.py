@@ -24,7 +24,8 @@ from tests.evaluators.fakes import make_session
 from tests.run_tools import TINY, Run, gone, wait_for
 
 NEVER_READS = (sys.executable, "-c", "import time; print('a word', flush=True); time.sleep(600)")
-ENDS = (sys.executable, "-c", "print('no such project')")
+ENDS = (sys.executable, "-c", "print('no such project'); input(), input()")
+"""Once it was told what it is for, and a point."""
 
 
 def make_tracker(folder: Path, warn: Callable[[str], Any], **more: Any) -> Tracker:
@@ -39,7 +40,7 @@ def test_f88_a_writer_that_never_reads_is_not_waited_for(tmp_path: Path, wait_un
         tracker.add_scalars({"train/x": 1.0, "y" * 990: 2.0}, step)
     assert (tracker.error, tracker.dropped > 100) == ("nobody reads it", True)
     wait_until(lambda: tracker.add_scalars({"train/x": 1.0}, 200) or warnings)
-    (writer,) = [p for p in psutil.Process().children() if p.cmdline() == list(NEVER_READS)]
+    writer = psutil.Process(tracker._writer.pid)
     tracker.close()
     assert gone([writer])
     assert warnings == ["a word"]
@@ -150,13 +151,13 @@ def curve(run_dir: Path, tag: str) -> list[tuple[int, float]]:
 
 def a_start(folder: Path, offline: dict[str, str], *flags: str) -> Path:
     """One start of a run, stopped when some points are kept; returns the file that holds them."""
-    with Run(folder, *flags, env=offline) as run:
+    with Run(folder, *flags, env=offline, fresh=True) as run:
         former = kept(run.path)
         run.wait_until(lambda s: (new := kept(run.path)[len(former) :]) and len(points(new[0])) > 3)
         helpers = writers(run)
         run.signal(signal.SIGTERM)
         assert run.end() == 0
-    wait_for(lambda: gone(helpers), 10, "the end of wandb's processes")
+    wait_for(lambda: gone(helpers), what="the end of wandb's processes")
     assert len(helpers) == 2
     return kept(run.path)[-1]
 
@@ -181,15 +182,15 @@ def test_an_offline_run_has_the_curves_of_tensorboard_and_goes_on_after_a_resume
 def test_f88_its_processes_end_with_a_killed_evaluator_and_with_a_killed_run(
     tmp_path: Path, offline: dict[str, str]
 ) -> None:
-    with Run(tmp_path, *TRACKED, env=offline) as run:
+    with Run(tmp_path, *TRACKED, env=offline, fresh=True) as run:
         status = run.wait_until(lambda s: len(writers(run)) == 2 and s)
         first = writers(run)
         os.kill(status["evaluator"]["pid"], signal.SIGKILL)
-        wait_for(lambda: gone(first), 20, "the end of the first writer")
+        wait_for(lambda: gone(first), what="the end of the first writer")
         run.wait_until(lambda s: len(writers(run)) == 2)
         second = writers(run)
         run.signal(signal.SIGKILL)
-        wait_for(lambda: gone(second), 20, "the end of the second writer")
+        wait_for(lambda: gone(second), what="the end of the second writer")
 
 
 @pytest.mark.track
@@ -202,7 +203,7 @@ def test_f88_a_dead_network_costs_the_sending_only(tmp_path: Path, monkeypatch: 
     begin = time.monotonic()
     for step in range(10):
         tracker.add_scalars({"train/x": 0.5}, step)
-    wait_for(lambda: tracker.add_scalars({"train/y": 1.0}, 10) or warnings, 60, "a word about the network")
+    wait_for(lambda: tracker.add_scalars({"train/y": 1.0}, 10) or warnings, what="a word about the network")
     tracker.close()
     assert "does not take the curves" in warnings[0]
     assert (tracker.error, tracker.dropped) == ("", 0)

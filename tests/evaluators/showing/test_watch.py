@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -87,12 +88,13 @@ def test_who_has_seen_enough_ends_the_game(pole):
     assert len(viewer.seen) == 5
 
 
-def test_boards_are_letters_where_letters_can_be_shown():
+def test_boards_are_letters_where_letters_can_be_shown(monkeypatch):
+    monkeypatch.setattr("evaluators.showing.stage.time", SimpleNamespace(monotonic=lambda: 5.0))
     board = EnvConfig(env="FrozenLake-v1")
     viewer = Viewer(patience=1)
     assert [*watch(Idle(), board, (1,), viewer, text=True)] == []
     assert "FFFH" in viewer.seen[0][1]
-    assert viewer.waited == pytest.approx(1 / BOARD_RATE, abs=0.01)
+    assert viewer.waited == 1 / BOARD_RATE
 
 
 @pytest.mark.parametrize(
@@ -119,12 +121,12 @@ def display(monkeypatch):
         monkeypatch.setenv("DISPLAY", f":{number.readline().strip()}")
     yield
     server.terminate()
-    server.wait(10)
+    server.wait(120)
 
 
 def test_a_window_stays_while_games_that_use_pygame_come_and_go(display, monkeypatch):
     monkeypatch.delenv("SDL_VIDEODRIVER")
     done = subprocess.run(
-        [sys.executable, "-c", SHOW], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", SHOW], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
