@@ -85,7 +85,7 @@ def _run_and_die(action: Any, before: Path, place: Path, fatal: int, torn: bool)
     os._exit(0)
 
 
-def run_python(code: str, *args: object, small_disk: Path | None = None, timeout: float = 60.0) -> Any:
+def run_python(code: str, *args: object, small_disk: Path | None = None, timeout: float = 300.0) -> Any:
     """Runs `code` in a fresh interpreter with `sys.argv[1:] = args` and returns what it printed as JSON.
 
     With `small_disk`, that folder is a file system of 1 MB for this interpreter alone; skips the test where

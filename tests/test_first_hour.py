@@ -247,8 +247,8 @@ def test_a_run_in_the_background(clone):
         assert "running" in clone.run(f"a3c status {run_dir}")
         clone.run(f"a3c restart-worker {run_dir} 0")
         clone.run(f"a3c stop {run_dir}")
-        assert training.wait(60) == 0
+        assert training.wait(120) == 0
     finally:
         training.kill()
-        training.wait(10)
+        training.wait(120)
     assert list((clone.path / run_dir).glob("ckpt-*"))

@@ -51,13 +51,13 @@ def tmux(checkout: Path) -> Iterator[Tmux]:
     def command(*words: str) -> str:
         done = subprocess.run(
             ["tmux", "-f", "tmux.conf", *words],
-            cwd=checkout, env=environment, capture_output=True, text=True, timeout=30,
+            cwd=checkout, env=environment, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     yield command
-    subprocess.run(["tmux", "kill-server"], env=environment, capture_output=True, timeout=30)
+    subprocess.run(["tmux", "kill-server"], env=environment, capture_output=True, timeout=300)
 
 
 def test_f15_f38_trainer_status_and_tensorboard_in_one_session(
@@ -81,19 +81,21 @@ def test_f15_f38_trainer_status_and_tensorboard_in_one_session(
             return {}
         return found
 
-    wait_until(lambda: status().get("steps"), 60, "the first step")
-    wait_until(lambda: shows("trainer", "worker 0", "running", "Ctrl-C saves and stops"), 30, "the live view")
-    wait_until(lambda: shows("status", "worker 0", "running", "Ctrl-C leaves this view"), 30, "the status")
-    wait_until(lambda: shows("tensorboard", "http://127.0.0.1:"), 60, "TensorBoard")
+    wait_until(lambda: status().get("steps"), what="the first step")
+    wait_until(
+        lambda: shows("trainer", "worker 0", "running", "Ctrl-C saves and stops"), what="the live view"
+    )
+    wait_until(lambda: shows("status", "worker 0", "running", "Ctrl-C leaves this view"), what="the status")
+    wait_until(lambda: shows("tensorboard", "http://127.0.0.1:"), what="TensorBoard")
     board = psutil.Process(int(tmux("list-panes", "-t", "a3c:tensorboard", "-F", "#{pane_pid}")))
     listening = {c.laddr.ip for c in board.net_connections() if c.status == psutil.CONN_LISTEN}
     assert listening == {"127.0.0.1"}
 
     tmux("kill-session", "-t", "a3c")  # sends SIGHUP, as a lost connection to a plain terminal does
-    wait_until(lambda: lock_holder(run_dir) is None, 30, "the end of the run")
+    wait_until(lambda: lock_holder(run_dir) is None, what="the end of the run")
     assert status()["state"] == "stopped"
     assert list(run_dir.glob("ckpt-*"))
-    wait_until(lambda: not board.is_running(), 10, "the end of TensorBoard")
+    wait_until(lambda: not board.is_running(), what="the end of TensorBoard")
 
 
 @contextmanager
@@ -125,7 +127,7 @@ def test_a_window_keeps_its_last_words_and_starts_again(
             return tmux("capture-pane", "-p", "-t", "a3c:trainer")
 
         try:
-            wait_until(lambda: words in shown() and "Pane is dead" in shown(), 30, f"{words!r} and the end")
+            wait_until(lambda: words in shown() and "Pane is dead" in shown(), what=f"{words!r} and the end")
         except AssertionError as error:
             pytest.fail(f"{error}; the window shows {shown()!r}")
 

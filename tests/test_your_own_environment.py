@@ -21,7 +21,7 @@ def follow(command, folder):
         return run_to_the_end("-m", "a3c", *words, cwd=folder, environ=environ)
     assert program == "python"
     start = [sys.executable, "-W", "error", *words]
-    return subprocess.run(start, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(start, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_the_page_leads_from_an_empty_file_to_a_packaged_agent(tmp_path):

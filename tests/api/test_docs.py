@@ -38,7 +38,7 @@ def test_every_example_of_the_page_runs(tmp_path):
     program = "\n".join(shortened(example) for example in examples)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
-        cwd=tmp_path, env=ENVIRON, capture_output=True, text=True, timeout=110, check=False,
+        cwd=tmp_path, env=ENVIRON, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -68,7 +68,7 @@ def run_cell(kernel: BlockingKernelClient, code: str) -> str:
     """What a cell prints; fails when it raises."""
     printed = []
     reply = kernel.execute_interactive(
-        code, timeout=100, allow_stdin=False,
+        code, timeout=300, allow_stdin=False,
         output_hook=lambda message: printed.append(message["content"].get("text", "")),
     )  # fmt: skip
     assert reply["content"]["status"] == "ok", "\n".join(reply["content"].get("traceback", printed))
@@ -98,6 +98,6 @@ def test_the_stop_button_of_a_notebook_saves_and_stops(kernel):
     )
     wait_for(lambda: status.exists() and json.loads(status.read_text())["steps"] > 0, what="steps")
     kernel.manager.interrupt_kernel()
-    while (reply := kernel.get_shell_msg(timeout=60))["parent_header"]["msg_id"] != message:
+    while (reply := kernel.get_shell_msg(timeout=300))["parent_header"]["msg_id"] != message:
         pass  # an answer to something before
     assert reply["content"]["status"] == "ok", "\n".join(reply["content"].get("traceback", []))

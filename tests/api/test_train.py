@@ -53,7 +53,7 @@ class Script:
     def __exit__(self, *exception):
         for process in self.family():
             process.kill()
-        self.process.wait(10)
+        self.process.wait(120)
 
     def family(self) -> list[psutil.Process]:
         if self.process.poll() is not None:
@@ -62,7 +62,7 @@ class Script:
         return [main, *main.children(recursive=True)]
 
     def end(self) -> str:
-        code = self.process.wait(100)
+        code = self.process.wait(120)
         assert code == 0, self.output.read_text()
         return self.output.read_text()
 
@@ -152,7 +152,7 @@ print("not to be seen")
         wait_for(lambda: status.exists() and json.loads(status.read_text())["steps"] > 0, what="steps")
         family = script.family()
         script.process.kill()
-        wait_for(lambda: gone(family), 30, "all processes to end")
+        wait_for(lambda: gone(family), what="all processes to end")
     assert len(family) == 2
     assert "not to be seen" not in script.output.read_text()
     assert json.loads(status.read_text())["state"] == "stopped"  # with a last checkpoint
@@ -172,8 +172,8 @@ print("not to be seen")
         wait_for(hangs.exists, what="a worker that does not leave")
         family = script.family()
         # again and again: one that comes right after the first is taken for the same request
-        wait_for(lambda: gone(family[1:]) or script.process.send_signal(signal.SIGINT), 20, "the forced end")
-        assert script.process.wait(20) == -signal.SIGINT  # as Python ends by a KeyboardInterrupt
+        wait_for(lambda: gone(family[1:]) or script.process.send_signal(signal.SIGINT), what="the forced end")
+        assert script.process.wait(120) == -signal.SIGINT  # as Python ends by a KeyboardInterrupt
     output = script.output.read_text()
     assert "forced to end by SIGINT" in output
     assert "not to be seen" not in output

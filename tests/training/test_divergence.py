@@ -149,12 +149,12 @@ def test_f31_a_poisoned_run_is_taken_back_once_and_goes_on(tmp_path):
         wait_for(run.checkpoints, what="a checkpoint")
         pid = run.status()["workers"][0]["pid"]
         assert poison(run.process.pid)
-        wait_for(lambda: "are taken back, once" in run.output, 60, "the roll-back")
+        wait_for(lambda: "are taken back, once" in run.output, what="the roll-back")
         steps = run.status()["steps"]
         run.wait_until(lambda s: s["steps"] > steps + 100)
         assert not psutil.pid_exists(pid)
         run.signal(signal.SIGTERM)
-        assert run.end(30) == 0, run.output
+        assert run.end() == 0, run.output
     assert all(w["restarts"] == 1 for w in run.status()["workers"])
     _, saved = newest_checkpoint(run.path, set_aside=False)
     assert all(torch.isfinite(t).all() for t in saved.model.values())

@@ -46,12 +46,12 @@ def board(tmp_path_factory):
         yield address
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(120)
 
 
 def fetch(url: str) -> str:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=300) as answer:
             return answer.read().decode()
     except OSError:
         return ""
@@ -93,8 +93,8 @@ def test_a_game_moves(see):
         }
         return found;
     })(document)"""
-    (source, *_) = wait_for(lambda: browser.run(pictures), 60, "a picture")
-    with urllib.request.urlopen(source, timeout=30) as answer:
+    (source, *_) = wait_for(lambda: browser.run(pictures), what="a picture")
+    with urllib.request.urlopen(source, timeout=300) as answer:
         assert answer.read(6) == b"GIF89a"
 
 

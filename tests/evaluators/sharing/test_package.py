@@ -172,7 +172,7 @@ def python(hub, home, *words, token=TOKEN, **environ):
 
 def run(command, home, environ):
     return subprocess.run(
-        command, cwd=home, env=environ, capture_output=True, text=True, timeout=100, check=False
+        command, cwd=home, env=environ, capture_output=True, text=True, timeout=300, check=False
     )
 
 
