@@ -40,9 +40,9 @@ def load(
     """A trained agent, for instance `a3c.load("checkpoints/CartPole-v1-ppo")`.
 
     Args:
-        path: of a run, a checkpoint or a package, or "hub:user/name". Of a run, its best checkpoint is
-            taken, else its newest. "best" and "newest" are those of the newest run under `checkpoints/`;
-            empty: best, else newest.
+        path: of a run, a checkpoint or a package, "released:NAME" or "hub:user/name". Of a run, its best
+            checkpoint is taken, else its newest. "best" and "newest" are those of the newest run under
+            `checkpoints/`; empty: best, else newest, and where nothing was trained yet a released agent.
         env: another environment to play in; empty: the one it was trained in. An id "module:Id" is imported
             only when it stands here, never because a file names it.
         greedy: take the likeliest action instead of sampling from the policy. Tables are always greedy.

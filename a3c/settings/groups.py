@@ -350,7 +350,9 @@ class RunConfig:
         "", "directory of the run; default: checkpoints/<env>-<algo>, numbered when that is taken"
     )
     init_from: str = setting(
-        "", "start a new run with the weights of FILE: a checkpoint, .safetensors or a state dict of torch"
+        "",
+        "start a new run with the weights of FILE: a checkpoint, a package, released:NAME, "
+        ".safetensors or a state dict of torch",
     )
     partial: bool = setting(
         False, "with --init-from: take the weights that fit by name and shape, and say which do not"

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 from a3c.errors import CheckpointError, StorageError, UsageError
 from a3c.settings.config import RUNS_FOLDER, Config, resolve, resolve_resumed
+from a3c.storage.manifest import MANIFEST
+from a3c.storage.released import PREFIX, released_path
 from a3c.storage.run_directory import CONFIG, STATUS, load_config
 from a3c.storage.run_lock import lock_holder
 
@@ -45,7 +47,8 @@ def newest_run(root: Path, env: str = "", algo: str = "", *, saved: bool = False
 
 
 def named_run(name: str, flag: str = "", root: Path = RUNS_FOLDER) -> FoundRun:
-    """The run that a name means: its folder, also without `root` before it, or a checkpoint in it.
+    """The run that a name means: its folder, also without `root` before it, or a checkpoint in it; also the
+    folder of a package, which has a config.json too.
 
     Args:
         flag: what it was given with, for messages; empty: an argument.
@@ -70,6 +73,10 @@ def find_run(root: Path, given: Mapping[str, Any]) -> FoundRun:
     `root` of their env and algo. Raises UsageError when there is none."""
     load, folder = given["load"], given.get("run_dir", "")
     named = named_run(load, "--load", root) if load != NEWEST else None
+    if named and os.path.lexists(named.path / MANIFEST):
+        raise UsageError(
+            f"--load {load} is a package, which has weights alone; start from them with --init-from"
+        )
     if folder:
         in_folder = named_run(folder, "--run-dir", root)
         if named and named.path.resolve() != in_folder.path.resolve():
@@ -97,9 +104,12 @@ def choose_config(root: Path, given: Mapping[str, Any]) -> Config:
 
 
 def path_of(text: str, flag: str) -> Path:
-    """The path that a user typed. Raises UsageError for one that could not be shown."""
+    """The path that a user typed, or that of the released agent it names. Raises UsageError for one that
+    could not be shown, or no such agent."""
     if not text.isprintable():
         raise UsageError(f"{flag} {text[:60]!r} has characters that are not fit for a path")
+    if text.startswith(PREFIX):
+        return released_path(text, flag)
     return Path(text).expanduser()
 
 

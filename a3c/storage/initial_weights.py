@@ -1,4 +1,5 @@
-"""Weights to start a new run from: of a checkpoint, a safetensors file, or a state dict saved by torch."""
+"""Weights to start a new run from: of a checkpoint, a package, a safetensors file, or a state dict saved by
+torch."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from pathlib import Path
 from a3c.errors import CheckpointError
 from a3c.storage.checkpoint import read_checkpoint
 from a3c.storage.manifest import MANIFEST
+from a3c.storage.package_format import folder, is_package, read_package
 from a3c.storage.tensor_files import (
     Tensors,
     decode_tensors,
@@ -36,7 +38,7 @@ def load_initial_weights(
     Names that differ only by a prefix that all of them have are taken for what they mean.
 
     Args:
-        path: of a checkpoint's folder, or of a file.
+        path: of a checkpoint's or a package's folder, or of a file.
         wanted: every name and shape.
         optional: those that may be missing, with their values then.
         fresh: values for all that the file has not, or in another shape, which is said in the log; None:
@@ -77,10 +79,13 @@ def _real_and_finite(weights: Tensors) -> Tensors:
 
 
 def _read(path: Path) -> Tensors:
+    if is_package(path):
+        return read_package(folder(path), str(path)).model
     if os.path.lexists(path / MANIFEST):
         return read_checkpoint(path).model
     if path.is_dir():
-        raise CheckpointError(f"{path} is no checkpoint; name a run's ckpt-... or best-... folder, or a file")
+        what = "name a run's ckpt-... or best-... folder, a package or a file"
+        raise CheckpointError(f"{path} is no checkpoint; {what}")
     try:
         if path.suffix == ".safetensors":
             return _real_and_finite(decode_tensors(read_safetensors(path.resolve())))

@@ -14,12 +14,13 @@ from a3c.settings.config import RUNS_FOLDER, Config, from_dict
 from a3c.settings.values import shown
 from a3c.storage.checkpoint import Checkpoint, check_compatible, read_checkpoint
 from a3c.storage.find_run import named_run, newest_run, path_of
+from a3c.storage.package_format import folder, is_package, read_package
+from a3c.storage.released import PREFIX, Recipe, first_released, recipe_at, released
 from a3c.storage.run_directory import CONFIG
 from a3c.storage.run_state import check_size, check_state
 from a3c.storage.shelf import best_checkpoint, entries, newest_checkpoint
 from a3c.storage.tensor_files import pickle_hint
 from a3c.trained import hub
-from a3c.trained.package_format import folder, is_package, read_package
 from a3c.types import EnvSpec
 
 BEST, NEWEST, PACKAGE = "best", "newest", "package"
@@ -49,6 +50,11 @@ class Trained:
         return Path() if self.role == PACKAGE else self.path.parent
 
     @property
+    def recipe(self) -> Recipe | None:
+        """How it was trained, of an agent that comes with the program."""
+        return recipe_at(self.path) if self.role == PACKAGE else None
+
+    @property
     def env_steps(self) -> int:
         """Of training behind it."""
         return int(self.checkpoint.state["counters"]["env_steps"])
@@ -69,8 +75,9 @@ def find_trained(
     """The checkpoint that the flags mean.
 
     Args:
-        which: "best", "newest", the path of a run, a checkpoint or a package, or "hub:user/name"; empty:
-            best, else newest.
+        which: "best", "newest", the path of a run, a checkpoint or a package, "released:NAME", or
+            "hub:user/name"; empty: best, else newest; and in a clone in which nothing was trained yet, the
+            first of its released agents.
         run_dir: the run, where `which` is no path; empty: the newest under `root`.
         env: restricts the newest run to this environment; empty: any.
         root: where runs are.
@@ -82,8 +89,14 @@ def find_trained(
         StorageError: it cannot be read.
     """
     if which in ("", BEST, NEWEST):
-        run = named_run(run_dir, "--run-dir", root).path if run_dir else _newest_run(root, env)
-        return _choose(run.resolve(), which)
+        run = named_run(run_dir, "--run-dir", root).path if run_dir else newest_run(root, env, saved=True)
+        if run is not None:
+            return _choose(run.resolve(), which)
+        if not which and (recipe := first_released(root, env)):
+            return _in_package(recipe.path)
+        wanted = f"of {env} " if env else ""
+        hint = f"train one with run.py, or name one with {flag} PATH"
+        raise UsageError(f"no trained run {wanted}under {root}/; {hint}{_released_hint()}")
     if run_dir:
         raise UsageError(f"{flag} {which} is a path, and --run-dir names a run; give only one of them")
     if which.startswith(hub.PREFIX):
@@ -93,7 +106,7 @@ def find_trained(
         raise CheckpointError(f"{flag} {which} is a file, not {kinds}{pickle_hint(Path(which))}")
     path = _existing(which, flag, root)
     if is_package(path):
-        return Trained(path, read_package(folder(path), str(path)), PACKAGE)
+        return _in_package(path)
     if _is_run(path):
         return _choose(path, "")
     return Trained(path, read_checkpoint(path), "named")
@@ -105,6 +118,15 @@ def _existing(text: str, flag: str, root: Path) -> Path:
         if place.is_dir():
             return place.resolve()
     raise UsageError(f"{flag} {text}: there is no such folder")
+
+
+def _in_package(path: Path) -> Trained:
+    return Trained(path, read_package(folder(path), str(path)), PACKAGE)
+
+
+def _released_hint() -> str:
+    there = released()
+    return f" or {PREFIX}NAME: {', '.join(there)}" if there else ""
 
 
 def _is_run(path: Path) -> bool:
@@ -129,16 +151,6 @@ def _best(run: Path, needed: bool) -> tuple[Path, Checkpoint] | None:
             raise
         _log.warning("%s; taking the newest instead", error)
         return None
-
-
-def _newest_run(root: Path, env: str) -> Path:
-    run = newest_run(root, env, saved=True)
-    if run is None:
-        wanted = f"of {env} " if env else ""
-        raise UsageError(
-            f"no trained run {wanted}under {root}/; train one with run.py, or name one with --checkpoint PATH"
-        )
-    return run
 
 
 # ---------------------------------------------------------------------------------------------------

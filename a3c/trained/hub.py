@@ -22,8 +22,8 @@ from a3c.errors import A3CError, CheckpointError, StorageError, UsageError, prin
 from a3c.storage.atomic import read_regular
 from a3c.storage.checkpoint import Checkpoint
 from a3c.storage.manifest import MANIFEST
+from a3c.storage.package_format import read_package
 from a3c.storage.tensor_files import LEARN_AGAIN
-from a3c.trained.package_format import read_package
 
 PREFIX = "hub:"
 """What a checkpoint's name on the Hub begins with: hub:user/name, or hub:user/name@revision."""

@@ -17,6 +17,7 @@ from a3c.networks.bodies import BACKGROUND
 from a3c.settings.config import Config
 from a3c.settings.cores import workers_at_a_time
 from a3c.storage.checkpoint import Checkpoint, check_compatible, read_checkpoint
+from a3c.storage.find_run import path_of
 from a3c.storage.initial_weights import load_initial_weights
 from a3c.storage.run_directory import RunDirectory
 from a3c.storage.run_state import check_size, check_state
@@ -167,7 +168,9 @@ def begin(session: Session, initial: Parameters) -> None:
         optional = {name: initial.views[name] for name in backgrounds}
         fresh = initial.views if session.config.run.partial else None
         try:
-            weights = load_initial_weights(Path(path), session.memory.shapes, optional, fresh)
+            weights = load_initial_weights(
+                path_of(path, "--init-from"), session.memory.shapes, optional, fresh
+            )
         except CheckpointError as error:
             hint = "; what it sees is set by --frame-stack and --frame-size" if backgrounds else ""
             what = f"--init-from for --model {session.config.learn.model}"

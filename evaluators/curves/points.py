@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from a3c.errors import UsageError
-from a3c.settings.config import Config
+from a3c.settings.config import Config, from_dict
 from a3c.storage.atomic import storage_errors
+from a3c.storage.package_format import METRICS as PACKAGED
+from a3c.storage.package_format import folder, is_package, read_package
 from a3c.storage.records import read_lines, write_csv
 from a3c.storage.run_directory import METRICS, load_config
 
@@ -70,8 +72,10 @@ class Curves:
 
 
 def read_curves(path: Path) -> Curves:
-    """The points of a run, without those that a crash lost. Raises UsageError, CheckpointError or
-    StorageError."""
+    """The points of a run, without those that a crash lost, or those in a package. Raises UsageError,
+    CheckpointError or StorageError."""
+    if is_package(path):
+        return _read_package(path)
     if not os.path.lexists(path / METRICS):
         raise UsageError(f"{path} has no points yet: no {METRICS}")
     config = load_config(path)
@@ -80,6 +84,28 @@ def read_curves(path: Path) -> Curves:
     if not points:
         raise UsageError(f"{path} has no points yet: nothing was played to its end")
     return Curves(path, config, points)
+
+
+def _read_package(path: Path) -> Curves:
+    """What `write_points` wrote of the run that was packaged."""
+    config = from_dict(read_package(folder(path), str(path)).state["config"], str(path))
+    points, damaged = list[CurvePoint](), 0
+    with storage_errors(f"read {path / PACKAGED}"):
+        for line in read_lines(path / PACKAGED) if os.path.lexists(path / PACKAGED) else ():
+            kind, *numbers = line.decode(errors="replace").strip().split(",")[-len(CurvePoint._fields) :]
+            try:
+                if kind not in (TRAIN, EVALUATION):
+                    continue  # the head
+                points.append(CurvePoint(kind, *(_number({"value": float(n)}, "value") for n in numbers)))
+            except (ValueError, TypeError):
+                damaged += 1
+            if len(points) > 2 * MOST_ROWS:
+                break
+    if not points:
+        raise UsageError(f"{path} has no points: it was packaged without its learning curve")
+    if damaged:
+        _log.warning("%s: %d rows cannot be read and are left out", path / PACKAGED, damaged)
+    return Curves(path, config, sorted(points, key=lambda point: point.kind == EVALUATION))
 
 
 def surviving(path: Path) -> tuple[list[CurvePoint], list[CurvePoint]]:

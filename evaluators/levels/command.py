@@ -57,7 +57,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--plays", metavar="N", type=whole_number(1, MAX_PLAYS), default=10_000,
         help="games of each level [default 10000]",
     )  # fmt: skip
-    add("--run", metavar="RUN", default="", help="the agent's run or checkpoint [default: the newest run]")
+    add(
+        "--run", metavar="RUN", default="",
+        help="the agent's run, checkpoint or package, or released:levels [default: the newest run]",
+    )  # fmt: skip
     add("--random", action="store_true", help="rank by the random agent instead")
     add(
         "--seed", metavar="N", type=whole_number(0, 2**31 - 1), default=1,

@@ -53,8 +53,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     add(
         "--checkpoint", metavar="WHICH", default="",
-        help="best, newest, the path of a run, a checkpoint or a package, or hub:USER/NAME for one on the "
-        "Hugging Face Hub [default: best, else newest]",
+        help="best, newest, the path of a run, a checkpoint or a package, released:NAME for one that comes "
+        "with the program, or hub:USER/NAME for one on the Hugging Face Hub [default: best, else newest]",
     )  # fmt: skip
     add("--run-dir", metavar="DIR", default="", help="the run [default: the newest]")
     add(

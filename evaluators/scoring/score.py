@@ -43,7 +43,7 @@ def score(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)  # the same scores whatever the number of cores, and no fight with a training
     trained = find_trained(options.checkpoint, options.run_dir, options.env)
     agent = rebuild(trained, options.env, options.seed, device, options.greedy)
-    print(_introduction(trained, agent, device))
+    print(_introduction(trained, agent, device, first=not options.checkpoint))
     if isinstance(display, str):
         options.video = options.video or trained.run_dir / f"game-{trained.env_steps:09d}.mp4"
         print(f"--render: {display}, so a video is written to {options.video}")
@@ -91,7 +91,7 @@ def find_device(gpu_id: int) -> str:
     return f"cuda:{gpu_id}"
 
 
-def _introduction(trained: Trained, agent: Rebuilt, device: str) -> str:
+def _introduction(trained: Trained, agent: Rebuilt, device: str, first: bool) -> str:
     learn = agent.config.learn
     lines = [
         f"{trained.path}: {learn.algo}{f' with {learn.model}' * bool(learn.model)}, "
@@ -99,6 +99,9 @@ def _introduction(trained: Trained, agent: Rebuilt, device: str) -> str:
         f"{trained.env_steps} steps of training",
         f"{printable(agent.env.describe())}; on {device}",
     ]
+    if recipe := trained.recipe:
+        began = "nothing was trained here yet; this agent comes" if first else "it comes"
+        lines.append(f"{began} with the program; one like it: {recipe.command}")
     if agent.env.env_id != trained.env_id:
         lines.append(f"trained in {shown(trained.env_id)}; other rules here: {'; '.join(agent.changed)}")
     return "\n".join(lines)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from a3c.errors import UsageError
+from a3c.storage.package_format import verify_package
 from a3c.trained.hub import NAME, hub_errors, hub_library
-from a3c.trained.package_format import verify_package
 
 
 def push(repo: str, path: Path, private: bool = True) -> str:

@@ -56,7 +56,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     add(
         "--watch", metavar="RUN", nargs="?", const="",
-        help="an agent plays: of this run, checkpoint or package [without RUN: the newest run]",
+        help="an agent plays: of this run, checkpoint or package, or released:NAME [default: the newest run]",
     )  # fmt: skip
     add("--greedy", action="store_true", help="the agent takes the likeliest action instead of sampling")
     add("--window", action="store_true", help="in a window instead of the terminal")

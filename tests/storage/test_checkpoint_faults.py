@@ -25,9 +25,9 @@ import torch
 from a3c.errors import CheckpointError, StorageError
 from a3c.storage.checkpoint import Checkpoint, DamagedCheckpoint, read_checkpoint
 from a3c.storage.initial_weights import load_initial_weights
+from a3c.storage.package_format import encode_manifest, read_package
+from a3c.storage.package_format import folder as package_folder
 from a3c.storage.shelf import best_checkpoint, clean, entries, newest_checkpoint, prune, write_checkpoint
-from a3c.trained.package_format import encode_manifest, read_package
-from a3c.trained.package_format import folder as package_folder
 from tests.fault_tools import ROOT, WatchedCalls, run_python
 from tests.storage.test_run_state import PACKED
 

@@ -14,7 +14,7 @@ import pytest
 
 from a3c.cli import main
 from a3c.errors import CheckpointError
-from a3c.trained.package_format import encode_manifest, folder, read_package
+from a3c.storage.package_format import encode_manifest, folder, read_package
 from tests.evaluators.curves.test_plots import evaluation, train
 from tests.evaluators.scoring.test_score import make_run
 from tests.evaluators.sharing.fake_hub import COMMIT, TOKEN, FakeHub

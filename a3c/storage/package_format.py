@@ -1,6 +1,6 @@
 """A trained agent as a folder to share: no pickle, every file with its size and SHA-256.
 
-    model.safetensors   the weights
+    model.safetensors   the weights, float32, or float16 or bfloat16 (`a3c package --half`)
     config.json         settings, environment and network, so that it can be rebuilt
     results.json        scores of whole games and how they were made
     replay.mp4          one game
@@ -18,6 +18,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+
 from a3c.errors import A3CError, CheckpointError
 from a3c.settings.config import from_dict
 from a3c.storage import manifest
@@ -25,7 +27,14 @@ from a3c.storage.atomic import read_regular
 from a3c.storage.checkpoint import Checkpoint
 from a3c.storage.manifest import MANIFEST, Fetch, Layout
 from a3c.storage.records import parse_json
-from a3c.storage.tensor_files import MAX_BYTES, decode_tensors, non_finite, one_line, read_safetensors
+from a3c.storage.tensor_files import (
+    MAX_BYTES,
+    Tensors,
+    decode_tensors,
+    non_finite,
+    one_line,
+    read_safetensors,
+)
 
 CONFIG, MODEL, RESULTS = "config.json", "model.safetensors", "results.json"
 REPLAY, METRICS, CARD = "replay.mp4", "metrics.csv", "README.md"
@@ -36,6 +45,9 @@ _LAYOUT = Layout(
     frozenset((CONFIG, MODEL)),
     unsealed=True,
 )
+
+HALF = (torch.float16, torch.bfloat16)
+"""Formats in which weights may be kept, to take half the room; they are float32 once they are read."""
 
 _STATE = ("schema", "config", "env", "network", "algo", "counters")
 """What a package keeps of a checkpoint's state."""
@@ -100,7 +112,12 @@ def read_package(fetch: Fetch, name: str) -> Checkpoint:
         raise CheckpointError(f"{name}: {file} cannot be read: {error.strerror}") from error
     except Exception as error:  # parsers of hostile bytes raise anything
         raise CheckpointError(f"{name} is no sound package: {one_line(error)}") from error
-    return Checkpoint(model, config)
+    return Checkpoint(widened(model), config)
+
+
+def widened(weights: Tensors) -> Tensors:
+    """Weights with those that are kept in 16 bits as float32."""
+    return {name: tensor.float() if tensor.dtype in HALF else tensor for name, tensor in weights.items()}
 
 
 def verify_package(path: Path) -> dict[str, Path]:
