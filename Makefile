@@ -4,6 +4,7 @@
 # make slow    the tests that train to a score
 # make track   the tests with Weights & Biases' library, offline; installs it, 110 MB
 # make docs    the documents as a site, in site/; a broken link fails it; installs mkdocs, 120 MB
+# make reproduce AGENT=NAME   train an agent of checkpoints/released anew, and score it beside the one there
 # make gpu     the tests and measurements for a machine with a GPU, within 10 minutes
 # make chaos   100 rounds of random faults on a real training, 10 to 30 minutes
 # make soak    60 minutes of training, watched for leaks
@@ -20,7 +21,7 @@ TMUX_SESSION := tmux -L a3c -f tmux.conf
 # Two tests at a time: much of a test is waiting for a process to start.
 PARALLEL := -n 2 --dist worksteal
 
-.PHONY: setup train test slow track docs gpu chaos soak lint check tmux clean
+.PHONY: setup train test slow track docs reproduce gpu chaos soak lint check tmux clean
 
 setup: $(STAMP)
 	@true
@@ -49,6 +50,9 @@ docs: setup
 	$(INSTALL) '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 	$(BIN)/python -m pytest -m docs $(ARGS)
+
+reproduce: setup
+	$(BIN)/python -m benchmarks.reproduce $(AGENT) $(ARGS)
 
 gpu: setup
 	$(BIN)/python -m benchmarks.gpu $(ARGS)

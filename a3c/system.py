@@ -6,8 +6,10 @@ looks at the system's name. It imports only what every system has.
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
+from pathlib import Path
 
 LINUX = sys.platform == "linux"
 
@@ -16,6 +18,16 @@ ELSEWHERE = (
     "waited for"
 )
 """What to know where LINUX is false."""
+
+
+def processor() -> str:
+    """The processor's name and how many of its cores this process may use, as in "AMD EPYC, 2 cores"."""
+    name, place = "", Path("/proc/cpuinfo")
+    if place.exists():
+        lines = [line for line in place.read_text().splitlines() if line.startswith("model name")]
+        name = lines[0].partition(":")[2].strip() if lines else ""
+    cores = len(os.sched_getaffinity(0)) if LINUX else os.cpu_count() or 1
+    return f"{name or platform.processor() or platform.machine()}, {cores} core{'s' * (cores > 1)}"
 
 
 def refusal() -> str:

@@ -21,6 +21,7 @@ from a3c.storage.atomic import storage_errors
 from a3c.storage.find_run import find_run, path_of
 from a3c.storage.run_directory import CONFIG, METRICS, STATUS, RunDirectory, read_config, run_name
 from a3c.storage.run_lock import RunLock
+from a3c.system import processor
 
 _PACKAGES = ("a3c", "torch", "numpy", "gymnasium", "ale-py", "opencv-python", "tensorboard", "safetensors")
 _STARTS_KEPT = 500
@@ -115,6 +116,7 @@ def _start(path: Path, config: Config, command: Sequence[str], resumed: bool) ->
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "platform": platform.platform(),
+        "processor": processor(),
         "versions": _versions(),
     }
     starts = [*saved["starts"], start]

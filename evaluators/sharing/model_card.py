@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from a3c.console.panel import duration
+
 _TAGS = ("deep-reinforcement-learning", "reinforcement-learning", "custom-implementation")
 _SHOWN = ("model", "gamma", "num_steps", "envs_per_worker", "optimizer", "lr", "frame_skip", "frame_stack")
 
@@ -41,12 +43,13 @@ def model_card(results: dict[str, Any], files: Sequence[str]) -> str:
             "## Use it",
             "",
             "```",
-            f"a3c eval --checkpoint hub:USER/NAME{module}     # from the Hub",
-            f"a3c eval --checkpoint FOLDER{module}            # from this folder",
+            *_ways_to_use(results, module),
             "```",
             "",
             "The weights are in safetensors and everything else is JSON: loading it runs no code of others.",
+            *_half(results),
             "",
+            *_training(results),
             "## How it was scored",
             "",
             f"Protocol {protocol['protocol']}, sticky actions {protocol['sticky']:g}, frames per step "
@@ -64,6 +67,53 @@ def model_card(results: dict[str, Any], files: Sequence[str]) -> str:
             "",
         ]
     )
+
+
+def _ways_to_use(results: dict[str, Any], module: str) -> list[str]:
+    if "training" in results:
+        name = f"released:{results['training']['name']}"
+        return [
+            f"python eval.py --checkpoint {name} --render     # watch it",
+            f"a3c play --watch {name}                         # in the terminal",
+        ]
+    return [
+        f"a3c eval --checkpoint hub:USER/NAME{module}     # from the Hub",
+        f"a3c eval --checkpoint FOLDER{module}            # from this folder",
+    ]
+
+
+def _half(results: dict[str, Any]) -> list[str]:
+    if "half" not in results:
+        return []
+    half = results["half"]
+    return [
+        f"They are kept in {half['format']}, and were scored so; with all 32 bits the same games have "
+        f"{half['full_mean']:.2f} +/- {half['full_std']:.2f}."
+    ]
+
+
+def _training(results: dict[str, Any]) -> list[str]:
+    """Of a released agent: how to get one like it."""
+    if "training" not in results:
+        return []
+    training = results["training"]
+    starts = f" in {training['starts']} parts" if training["starts"] > 1 else ""
+    took = duration(3600 * training["hours"])
+    again = "In one process, it repeats to the bit on the same kind of processor."
+    if training["workers"]:
+        again = "Lock-free updates do not repeat to the bit: other runs score a little more or less."
+    return [
+        "## How it was trained",
+        "",
+        "```",
+        training["command"],
+        "```",
+        "",
+        f"Seed {training['seed']}, {took}{starts} on {training['processor']}, begun {training['date']}. "
+        f"`make reproduce AGENT={training['name']}` runs the command. {again}",
+        *filter(None, [training["note"]]),
+        "",
+    ]
 
 
 def _front_matter(env: str, algo: str, score: str) -> list[str]:
