@@ -27,6 +27,8 @@ FORMATS = (".png", ".svg", ".pdf")
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code. Raises A3CError for what the user can mend."""
     options = _parse(argv)
+    if options.aggregate:
+        return _aggregate(options)
 
     from a3c.console.status import find_run
     from evaluators.curves.drawing import draw
@@ -51,6 +53,18 @@ def main(argv: Sequence[str]) -> int:
     return EXIT_OK
 
 
+def _aggregate(options: argparse.Namespace) -> int:
+    from evaluators.curves.aggregate import aggregate, draw_aggregate, words
+
+    if not options.runs:
+        raise UsageError("--aggregate: name the runs, packages or files of `a3c eval --json`")
+    table = aggregate(options.runs)
+    print("\n".join(words(table)))
+    draw_aggregate(table, options.out)
+    print(f"written to {options.out}")
+    return EXIT_OK
+
+
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
         "a3c plot",
@@ -58,7 +72,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "with a band from the lowest to the highest.",
     )
     add = parser.add_argument
-    add("runs", metavar="RUN", nargs="*", help="a run's folder [default: the newest run]")
+    add("runs", metavar="RUN", nargs="*", help="a run's or a package's folder [default: the newest run]")
+    add(
+        "--aggregate", action="store_true",
+        help="what Atari runs, packages and files of a3c eval --json score together, human-normalised",
+    )  # fmt: skip
     add(
         "--x", metavar="AXIS", choices=("steps", "frames", "episodes", "time"), default="steps",
         help="steps, frames, episodes or time [default steps]",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from a3c.envs.levels import LEVELS_ID
 from a3c.envs.registry import RENAMED
 from a3c.errors import A3CError
 from a3c.settings.groups import EnvConfig
+from evaluators.games.atari_scores import atari_scores, game_of
 from evaluators.games.exact import optimal_value, policy_value, transition_model
 
 
@@ -23,22 +23,13 @@ class Reference(NamedTuple):
     score: float
 
 
-_ATARI = {
-    "Asteroids": (719.1, 47389.0, 5093.0),
-    "BeamRider": (363.9, 16927.0, 24622.0),
-    "Breakout": (1.7, 30.5, 766.8),
-    "Enduro": (0.0, 861.0, -82.0),
-    "MsPacman": (307.3, 6952.0, 851.0),
-    "Pong": (-20.7, 14.6, 10.7),
-    "Qbert": (163.9, 13455.0, 21308.0),
-    "Seaquest": (68.4, 42055.0, 1326.0),
-    "SpaceInvaders": (148.0, 1669.0, 23846.0),
-}
-"""Random and human (no-op starts): Wang et al. 2016, "Dueling network architectures". A3C-LSTM (4 days, human
-starts): Mnih et al. 2016, "Asynchronous methods for deep reinforcement learning". The protocols differ, so
-these are marks to look at, not to the decimal."""
-
-_NAMES = ("random", "human", "A3C-LSTM paper")
+_A3C_LSTM = {
+    "Asteroids": 5093.0, "BeamRider": 24622.0, "Breakout": 766.8, "Enduro": -82.0, "MsPacman": 851.0,
+    "Pong": 10.7, "Qbert": 21308.0, "Seaquest": 1326.0, "SpaceInvaders": 23846.0,
+}  # fmt: skip
+"""A3C-LSTM after 4 days, human starts: Mnih et al. 2016, "Asynchronous methods for deep reinforcement
+learning". Those of chance and people are from no-op starts, so these are marks to look at, not to the
+decimal."""
 
 _BEST = {"Pong": 21.0, "Breakout": 864.0, "CartPole-v0": 200.0, "CartPole-v1": 500.0}
 """The highest score the rules allow."""
@@ -51,8 +42,11 @@ _SOLVED = {"LunarLander-v2": 200.0, "LunarLander-v3": 200.0}
 
 def references(config: EnvConfig) -> list[Reference]:
     """What is known about an environment; often nothing."""
-    game = re.sub(r"^ALE/|(NoFrameskip|Deterministic)?-v\d+$", "", config.env)
-    found = [Reference(*pair) for pair in zip(_NAMES, _ATARI.get(game, ()), strict=False)]
+    game, found = game_of(config.env), list[Reference]()
+    if game in atari_scores():
+        found += [Reference(*pair) for pair in atari_scores()[game]._asdict().items()]
+    if game in _A3C_LSTM:
+        found.append(Reference("A3C-LSTM paper", _A3C_LSTM[game]))
     for name in (game, config.env):
         if name in _BEST:
             found.append(Reference("best possible", _BEST[name]))

@@ -51,6 +51,61 @@ def iqm(scores: np.ndarray) -> np.ndarray:
     return np.asarray(ordered[..., cut : scores.shape[-1] - cut].mean(-1))
 
 
+def optimality_gap(scores: np.ndarray) -> np.ndarray:
+    """How far the scores [..., n] fall short of 1 on average, those above 1 counted as 1: of human-normalised
+    scores, what is missing to human play (Agarwal et al. 2021)."""
+    return np.asarray((1 - np.minimum(scores, 1)).mean(-1))
+
+
+def median(scores: np.ndarray) -> np.ndarray:
+    """Median over the last axis."""
+    return np.asarray(np.median(scores, -1))
+
+
+class Aggregate(NamedTuple):
+    """A statistic over several games, and how sure it is."""
+
+    value: float
+    interval: Interval  # 95 %
+
+
+def aggregates(
+    games: Sequence[Sequence[float]], resamples: int = 2000, seed: int = 0
+) -> dict[str, Aggregate]:
+    """What scores of several runs in each of several games say together (Agarwal et al. 2021, sec. 4): "IQM"
+    and "optimality gap" over all runs, "median" and "mean" over the games' means, with intervals of the
+    stratified bootstrap.
+
+    Args:
+        games: for each game, the scores of its runs (one seed each) on a common scale. A game with more runs
+            weighs more in what is over all runs.
+        resamples: how often each game's runs are drawn anew.
+        seed: of the drawing.
+
+    Raises:
+        ValueError: no game, or one without runs.
+    """
+    runs = [np.asarray(scores, np.float64) for scores in games]
+    if not runs or not all(map(len, runs)):
+        raise ValueError("no scores to aggregate")
+    rng = np.random.default_rng(seed)
+    drawn = [scores[rng.integers(len(scores), size=(resamples, len(scores)))] for scores in runs]
+    found = {}
+    for name, statistic, over_runs in (
+        ("IQM", iqm, True),
+        ("median", median, False),
+        ("mean", mean, False),
+        ("optimality gap", optimality_gap, True),
+    ):
+        value, spread = (
+            statistic(np.concatenate(of, -1) if over_runs else np.stack([part.mean(-1) for part in of], -1))
+            for of in (runs, drawn)
+        )
+        low, high = np.quantile(spread, (0.025, 0.975))
+        found[name] = Aggregate(float(value), Interval(float(low), float(high)))
+    return found
+
+
 def bootstrap(
     scores: Sequence[float],
     statistic: Statistic,

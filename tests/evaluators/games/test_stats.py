@@ -1,9 +1,11 @@
 """Statistics against literal values and brute force."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from evaluators.games.stats import bootstrap, iqm, mean, summarise
+from evaluators.games.stats import aggregates, bootstrap, iqm, mean, summarise
 
 
 def test_golden_summary():
@@ -44,3 +46,46 @@ def test_bootstrap_covers_the_true_mean_about_as_often_as_it_says():
         low, high = bootstrap(rng.normal(5, 1, size=40).tolist(), mean, resamples=300)
         hits += low <= 5 <= high
     assert 175 <= hits <= 200
+
+
+def test_aggregates_are_what_their_definitions_give():
+    games = [[0.0, 0.5], [2.0, 4.0], [-1.0, 0.5], [0.5, 1.5]]
+    found = aggregates(games)
+    pooled = sorted(score for runs in games for score in runs)
+    assert found["IQM"].value == pytest.approx(sum(pooled[2:6]) / 4)
+    assert found["mean"].value == pytest.approx((0.25 + 3 - 0.25 + 1) / 4)
+    assert found["median"].value == pytest.approx((0.25 + 1) / 2)
+    gap = sum(max(1 - score, 0) for score in pooled) / len(pooled)
+    assert found["optimality gap"].value == pytest.approx(gap)
+
+
+def test_what_differs_between_games_makes_no_aggregate_unsure():
+    """The bootstrap draws the runs of each game anew, not the games: it is stratified."""
+    for one in aggregates([[0.0, 0.0], [10.0, 10.0], [200.0, 200.0]]).values():
+        assert one.interval == (one.value, one.value)
+
+
+def test_the_stratified_bootstrap_is_that_of_all_ways_to_draw():
+    """Of two runs in each of two games there are 16, all as likely; by brute force."""
+    games = [[0.1, 0.7], [0.3, 0.9]]
+    ways = [np.array(way) for way in itertools.product(*[games[0]] * 2, *[games[1]] * 2)]
+    found = aggregates(games, resamples=20_000)
+    for name, statistic in (("mean", mean), ("IQM", iqm)):
+        values = [float(statistic(way)) for way in ways]
+        assert found[name].interval == pytest.approx((min(values), max(values)))  # either has 1 / 16
+
+
+def test_the_interval_of_the_mean_is_the_normal_one_for_many_runs():
+    rng = np.random.default_rng(7)
+    games = [rng.normal(level, 1, size=200).tolist() for level in (0, 5, 50)]
+    error = np.sqrt(sum(np.var(runs) / len(runs) for runs in games)) / len(games)
+    one = aggregates(games, resamples=10_000)["mean"]
+    assert one.interval == pytest.approx(
+        (one.value - 1.96 * error, one.value + 1.96 * error), abs=0.1 * error
+    )
+
+
+def test_nothing_to_aggregate():
+    for games in ([], [[1.0], []]):
+        with pytest.raises(ValueError, match="no scores"):
+            aggregates(games)
