@@ -21,6 +21,7 @@ import psutil
 import torch
 
 from a3c.networks.pooling import COMPILED
+from a3c.storage.run_directory import CONFIG, STATUS
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
@@ -71,6 +72,33 @@ def table(rows: Sequence[Sequence[Any]]) -> str:
     texts = [[f"{cell:,.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in texts)
+
+
+def is_finished(run_dir: Path) -> bool:
+    """Whether a run has done all the steps it was told to."""
+    try:
+        status = json.loads((run_dir / STATUS).read_text())
+        told = json.loads((run_dir / CONFIG).read_text())["settings"]["run"]["max_steps"]
+        return bool(status["state"] == "finished" and status["steps"] >= told > 0)
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def train_on(run_dir: Path, flags: Sequence[str], quiet: bool = True) -> None:
+    """Trains in `run_dir` with run.py, goes on with what is there, and leaves a finished run alone. Ctrl-C
+    reaches run.py too: it is waited for until it has saved. Raises CalledProcessError."""
+    if is_finished(run_dir):
+        return
+    command = [sys.executable, str(ROOT / "run.py"), *flags, "--run-dir", str(run_dir)]
+    command += ["--load"] if (run_dir / CONFIG).exists() else []
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL if quiet else None)
+    try:
+        process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -1,0 +1,156 @@
+"""Atari games at 10 M steps by one set of numbers, for docs/experiments/atari-table.md.
+
+    python -m benchmarks.atari_table --runs DIR                 # go on; Ctrl-C stops with a checkpoint
+    python -m benchmarks.atari_table --runs DIR --games Pong --seeds 1 --stop-after 8h
+    python -m benchmarks.atari_table --write                    # only write the page's table
+
+Trains each game with each seed by the preset atari-fast, the first seed of all games first, in DIR/GAME-SEED.
+A run that is there is gone on with, a finished one skipped, so it may take days in parts. Then the last
+weights play 30 whole, unclipped games (seeds 10000 to 10029, sampled actions) and 30 others (from 20000), by
+the classic protocol. Results are kept in benchmarks/results/atari-table.json, and the page's table is written
+after each.
+`a3c plot --aggregate benchmarks/results/atari-table.json` draws them as one human-normalised score.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from a3c.settings.values import parse_duration
+from a3c.storage.run_directory import STATUS
+from a3c.storage.shelf import entries
+from a3c.trained.find import find_trained
+from benchmarks.common import RESULTS, ROOT, is_finished, keep, machine, train_on
+from benchmarks.learning import FIRST_SEED, OTHER_SEED, score
+
+GAMES = ("Breakout", "Pong", "SpaceInvaders", "Seaquest", "BeamRider", "MsPacman", "Qbert")
+SEEDS = (1, 2, 3)
+EPISODES = 30
+KEPT = RESULTS / "atari-table.json"
+PAGE = ROOT / "docs" / "experiments" / "atari-table.md"
+BEGIN, END = "<!-- written by benchmarks.atari_table -->", "<!-- end -->"
+
+REPORTED = {
+    "SB3 zoo PPO": dict(zip(GAMES, (398, 21.0, 960, 1784, 3397, 1754, 15627), strict=True)),
+    "CleanRL PQN": dict(zip(GAMES, (385, 20.5, 1325, None, 5753, 2299, None), strict=True)),
+}
+"""Scores at 10 M steps (40 M frames) as published; the page says by which protocol, as far as it is known."""
+
+
+def env_of(game: str) -> str:
+    """The environment that a game is trained and judged in."""
+    return f"{game}NoFrameskip-v4"
+
+
+def flags_of(game: str, seed: int) -> list[str]:
+    """The flags of run.py; how often is saved and scored changes nothing in what is learned."""
+    flags = f"--preset atari-fast --env {env_of(game)} --seed {seed} --eval-every 0 --checkpoint-every 5m"
+    return flags.split()
+
+
+def judge(run_dir: Path, game: str, seed: int) -> dict[str, Any]:
+    """How the last weights of a finished run play."""
+    newest = entries(run_dir)[-1]
+    scores = score(newest.path, FIRST_SEED, EPISODES)
+    others = score(newest.path, OTHER_SEED, EPISODES)
+    state = find_trained(str(newest.path)).checkpoint.state
+    return {
+        "env": env_of(game),
+        "seed": seed,
+        "protocol": "classic",
+        "env_steps": newest.step,
+        "hours": round(state["elapsed_s"] / 3600, 2),
+        "mean": statistics.fmean(scores),
+        "std": statistics.stdev(scores),
+        "others_mean": statistics.fmean(others),
+        "scores": scores,
+        "other_scores": others,
+        "machine": machine(),
+    }
+
+
+def results() -> list[dict[str, Any]]:
+    """What was judged so far."""
+    return list(json.loads(KEPT.read_text())["runs"]) if KEPT.exists() else []
+
+
+def rows(found: Sequence[dict[str, Any]], games: Sequence[str], seeds: Sequence[int]) -> list[list[str]]:
+    """The table, a row for each game and seed, also for those that are not there yet."""
+    there = {(one["env"], one["seed"]): one for one in found}
+    lines = [["game", "seed", "steps", "mean of 30 games (deviation)", "of 30 others", "hours", *REPORTED]]
+    for game in games:
+        reported = [_number(REPORTED[name].get(game)) for name in REPORTED]
+        for seed in seeds:
+            one = there.get((env_of(game), seed))
+            cells = ["-", "not trained yet", "", ""]
+            if one:
+                mean = f"{_number(one['mean'])} ({_number(one['std'])})"
+                cells = [f"{one['env_steps']:,}", mean, _number(one["others_mean"]), f"{one['hours']:g}"]
+            lines.append([game, str(seed), *cells, *reported])
+    return lines
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def write_page(found: Sequence[dict[str, Any]], path: Path = PAGE) -> None:
+    """Puts the table into the page, between its two marks."""
+    before, _, rest = path.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    head, *body = rows(found, GAMES, SEEDS)
+    lines = [head, ["---"] * len(head), *body]
+    text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=Path, help="folder of the run directories")
+    parser.add_argument("--games", nargs="+", choices=GAMES, default=list(GAMES))
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--stop-after", type=parse_duration, default=float("inf"), metavar="TIME")
+    parser.add_argument("--write", action="store_true", help="only write the page")
+    parser.add_argument("flags", nargs="*", help="after --: more flags for run.py, such as --workers 2")
+    options = parser.parse_args()
+    if options.write:
+        write_page(results())
+        return 0
+    if options.runs is None:
+        parser.error("--runs DIR: name the folder of the run directories")
+    torch.set_num_threads(1)
+    until = time.monotonic() + options.stop_after
+    for seed in options.seeds:
+        for game in options.games:
+            found = results()
+            if any((one["env"], one["seed"]) == (env_of(game), seed) for one in found):
+                continue
+            run_dir, left = options.runs / f"{game}-{seed}", until - time.monotonic()
+            if left <= 0:
+                return 0
+            limit = ["--max-time", f"{left:.0f}"] if left < float("inf") else []
+            train_on(run_dir, [*flags_of(game, seed), *limit, *options.flags])
+            if not is_finished(run_dir):
+                print(f"{run_dir} is not finished: {(run_dir / STATUS).name} says how far it is")
+                return 1
+            found.append(judge(run_dir, game, seed))
+            print(f"kept in {keep('atari-table', {'runs': found})}", flush=True)
+            write_page(found)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""The table of Atari games: what is there is kept, what is missing is said, and nothing is trained twice."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from a3c.settings.presets import presets
+from benchmarks import atari_table, common
+
+
+def write_run(run_dir, *rows):
+    """A finished run; a row is (env_steps, episodes so far, mean return, explained variance)."""
+    run_dir.mkdir(parents=True)
+    names = ("env_steps", "episodes", "mean_return", "explained_variance")
+    lines = [json.dumps({"kind": "train", **dict(zip(names, row, strict=True))}) + "\n" for row in rows]
+    (run_dir / "metrics.jsonl").write_text("".join(lines))
+    (run_dir / "config.json").write_text(json.dumps({"settings": {"run": {"max_steps": rows[-1][0]}}}))
+    (run_dir / "status.json").write_text(json.dumps({"state": "finished", "steps": rows[-1][0]}))
+    return run_dir
+
+
+def judged(game, seed, mean):
+    return {
+        "env": f"{game}NoFrameskip-v4", "seed": seed, "env_steps": 10_000_000, "hours": 2.5,
+        "mean": mean, "std": 12.3, "others_mean": mean + 1, "protocol": "classic",
+    }  # fmt: skip
+
+
+def test_all_games_have_the_numbers_of_one_preset():
+    ours, theirs = (dict(presets()[name].settings) for name in ("atari-fast", "breakout-fast"))
+    assert ours == theirs
+
+
+def test_the_page_has_a_row_for_each_game_and_seed(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"# Head\n\n{atari_table.BEGIN}\nold\n{atari_table.END}\n\ntail\n")
+    for _ in range(2):  # writing it again changes nothing
+        atari_table.write_page([judged("Breakout", 2, 412.25), judged("Pong", 1, 20.5)], page)
+    text = page.read_text()
+    assert "| Breakout | 2 | 10,000,000 | 412 (12.3) | 413 | 2.5 | 398 | 385 |" in text
+    assert "| Pong | 1 | 10,000,000 | 20.5 (12.3) | 21.5 | 2.5 | 21.0 | 20.5 |" in text
+    assert "| Qbert | 3 | - | not trained yet |  |  | 15,627 | - |" in text
+    assert text.count("not trained yet") == 7 * 3 - 2
+    assert "old" not in text
+    assert text.startswith("# Head")
+    assert text.endswith("tail\n")
+
+
+def test_the_page_there_is_that_of_the_results_there():
+    page = atari_table.PAGE.read_text()
+    for row in atari_table.rows(atari_table.results(), atari_table.GAMES, atari_table.SEEDS):
+        assert "| " + " | ".join(row) + " |" in page
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    monkeypatch.setattr(atari_table, "KEPT", tmp_path / "atari-table.json")
+    monkeypatch.setattr(atari_table, "PAGE", tmp_path / "page.md")
+    (tmp_path / "page.md").write_text(atari_table.BEGIN + atari_table.END)
+    monkeypatch.setattr(atari_table, "write_page", lambda found: None)
+    return tmp_path
+
+
+def run_it(monkeypatch, *argv):
+    monkeypatch.setattr("sys.argv", ["atari_table", *map(str, argv)])
+    return atari_table.main()
+
+
+def test_finished_runs_are_judged_and_judged_ones_skipped(kept, monkeypatch):
+    runs = kept / "runs"
+    for name in ("Pong-1", "Breakout-1"):
+        write_run(runs / name, (10, 1, 1.0, 0), (1000, 9, 1.0, 0))
+    seen = []
+
+    def judge(run_dir, game, seed):
+        seen.append(run_dir.name)
+        return judged(game, seed, 3.0)
+
+    monkeypatch.setattr(atari_table, "judge", judge)
+    for _ in range(2):
+        assert run_it(monkeypatch, "--runs", runs, "--games", "Pong", "Breakout", "--seeds", 1) == 0
+    assert seen == ["Pong-1", "Breakout-1"]
+    assert len(json.loads((kept / "atari-table.json").read_text())["runs"]) == 2
+
+
+def test_time_that_is_over_leaves_the_rest_for_another_day(kept, monkeypatch):
+    assert run_it(monkeypatch, "--runs", kept / "runs", "--stop-after", "0") == 0
+    assert not (kept / "runs").exists()
+
+
+def test_an_unfinished_run_is_gone_on_with(tmp_path, monkeypatch):
+    run = write_run(tmp_path / "Pong-1", (10, 1, 1.0, 0), (1000, 9, 1.0, 0))
+    (run / "status.json").write_text(json.dumps({"state": "finished", "steps": 500}))  # by --max-time
+    seen = []
+
+    class Process:
+        returncode = 0
+
+        def __init__(self, command, **kwargs):
+            seen.append(command)
+
+        def wait(self):
+            return 0
+
+    monkeypatch.setattr(common.subprocess, "Popen", Process)
+    common.train_on(run, atari_table.flags_of("Pong", 1))
+    common.train_on(tmp_path / "Qbert-1", atari_table.flags_of("Qbert", 1))
+    assert seen[0][-3:] == ["--run-dir", str(run), "--load"]
+    assert "--load" not in seen[1]
