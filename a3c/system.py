@@ -6,7 +6,6 @@ looks at the system's name. It imports only what every system has.
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from pathlib import Path
@@ -21,13 +20,12 @@ ELSEWHERE = (
 
 
 def processor() -> str:
-    """The processor's name and how many of its cores this process may use, as in "AMD EPYC, 2 cores"."""
+    """The processor's name, as in "AMD EPYC"."""
     name, place = "", Path("/proc/cpuinfo")
     if place.exists():
         lines = [line for line in place.read_text().splitlines() if line.startswith("model name")]
         name = lines[0].partition(":")[2].strip() if lines else ""
-    cores = len(os.sched_getaffinity(0)) if LINUX else os.cpu_count() or 1
-    return f"{name or platform.processor() or platform.machine()}, {cores} core{'s' * (cores > 1)}"
+    return name or platform.processor() or platform.machine()
 
 
 def refusal() -> str:

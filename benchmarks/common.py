@@ -22,6 +22,7 @@ import torch
 
 from a3c.networks.pooling import COMPILED
 from a3c.storage.run_directory import CONFIG, STATUS
+from a3c.system import processor
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
@@ -30,13 +31,8 @@ _PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "opencv-python", "opencv-p
 
 def machine() -> dict[str, Any]:
     """The processor and what it can do, the versions, and how busy the machine was with other work."""
-    model = ""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = lines[0].partition(":")[2].strip() if lines else ""
     return {
-        "cpu": model or platform.processor(),
+        "cpu": processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),

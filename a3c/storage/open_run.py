@@ -17,6 +17,7 @@ from typing import Any
 from a3c.errors import UsageError
 from a3c.files import FOLDER_MODE, make_folder
 from a3c.settings.config import Config
+from a3c.settings.cores import usable_cores
 from a3c.storage.atomic import storage_errors
 from a3c.storage.find_run import find_run, path_of
 from a3c.storage.run_directory import CONFIG, METRICS, STATUS, RunDirectory, read_config, run_name
@@ -117,6 +118,7 @@ def _start(path: Path, config: Config, command: Sequence[str], resumed: bool) ->
         "pid": os.getpid(),
         "platform": platform.platform(),
         "processor": processor(),
+        "cores": usable_cores(),
         "versions": _versions(),
     }
     starts = [*saved["starts"], start]

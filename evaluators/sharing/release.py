@@ -11,6 +11,7 @@ from a3c.envs import complete_flags, resolve_env
 from a3c.errors import UsageError
 from a3c.settings.config import Config, from_dict, resolve
 from a3c.settings.config import settings as known_settings
+from a3c.settings.cores import usable_cores
 from a3c.settings.flags import Parser, add_settings, given_settings
 from a3c.storage.find_run import named_run
 from a3c.storage.released import FOLDER, Recipe, recipe_at, recipes
@@ -82,5 +83,8 @@ def differing(saved: Config, told: Config) -> list[str]:
 
 def _processor(start: dict[str, Any]) -> str:
     """Where a start of a run was; older runs did not write it down, but on which host."""
-    here = processor() if start.get("host") == socket.gethostname() else "not recorded"
-    return str(start.get("processor") or here)
+    if "processor" not in start:
+        if start.get("host") != socket.gethostname():
+            return "not recorded"
+        start = {"processor": processor(), "cores": usable_cores()}
+    return f"{start['processor']}, {start['cores']} core{'s' * (start['cores'] > 1)}"
