@@ -51,7 +51,7 @@ MAY_IMPORT = {
     "a3c.envs": "a3c.settings a3c.types a3c.errors",
     "a3c.stores": "a3c.learning a3c.settings a3c.types a3c.errors a3c.files",
     "a3c.agents": "a3c.networks a3c.learning a3c.settings a3c.stores.parameters a3c.types a3c.errors",
-    "a3c.storage": "a3c.stores a3c.settings a3c.types a3c.errors a3c.files",
+    "a3c.storage": "a3c.stores a3c.settings a3c.types a3c.errors a3c.files a3c.system",
 }
 """The whole of what some wings may import of the project."""
 
