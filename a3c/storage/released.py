@@ -14,6 +14,7 @@ from pathlib import Path
 from a3c.errors import UsageError
 from a3c.settings.config import RUNS_FOLDER
 from a3c.settings.values import did_you_mean, shown
+from a3c.storage.atomic import read_regular
 from a3c.storage.manifest import MANIFEST
 from a3c.storage.records import read_json
 from a3c.storage.run_directory import CONFIG
@@ -24,7 +25,7 @@ PREFIX = "released:"
 FOLDER = Path(__file__).resolve().parents[2] / RUNS_FOLDER / "released"
 """Where they are: in a clone of the repository; an installed wheel has none."""
 
-_TABLE = "released.toml"
+_TABLE, _MAX_BYTES = "released.toml", 2**16
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def recipes() -> dict[str, Recipe]:
     path = FOLDER / _TABLE
     if not path.is_file():
         return {}
-    return {name: Recipe(name, **table) for name, table in tomllib.loads(path.read_text()).items()}
+    tables = tomllib.loads(read_regular(path, _MAX_BYTES).decode())
+    return {name: Recipe(name, **table) for name, table in tables.items()}
 
 
 def released() -> dict[str, Recipe]:
