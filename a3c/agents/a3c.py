@@ -107,7 +107,7 @@ class A3CAgent(ActorCriticAgent):
         return self.surrogate_gradients(output.logits[valid], output.value[valid], self._samples)
 
 
-def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, worker_id: int) -> A3CAgent:
+def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, place: float) -> A3CAgent:
     """The agent of a worker."""
     policy = make_policy(config, spec, seed, device, greedy=False)
     return A3CAgent(policy, make_objective(config, device), recompute=device != "cpu")

@@ -97,8 +97,9 @@ class Algorithm:
     """(config, spec, seed, device, greedy) to what plays: the same network without the learning. Raises
     ValueError when the network does not fit the environment."""
 
-    make_agent: Callable[[Config, EnvSpec, int, str, int], Agent]
-    """(config, spec, seed, device, worker_id) to the agent of a worker that learns. Raises ValueError too."""
+    make_agent: Callable[[Config, EnvSpec, int, str, float], Agent]
+    """(config, spec, seed, device, place) to the agent of a worker that learns. Its place among all workers
+    is its number; on further nodes of a cluster it lies between two numbers. Raises ValueError too."""
 
     check: Callable[[Config, EnvSpec], None] = check_nothing
     """Makes sure, before anything starts, that there is what it needs. Raises UsageError."""

@@ -208,10 +208,12 @@ def epsilons(explore: ExploreConfig, ranks: np.ndarray, env_steps: int) -> np.nd
     return np.asarray(epsilon ** (1 + explore.epsilon_spread * ranks))
 
 
-def ranks(worker_id: int, workers: int, envs_per_worker: int) -> np.ndarray:
-    """[B] in 0..1: the places of a worker's environments in the row of all; 0 for a single one."""
-    total = workers * envs_per_worker
-    return (worker_id * envs_per_worker + np.arange(envs_per_worker)) / max(1, total - 1)
+def ranks(place: float, workers: int, envs_per_worker: int) -> np.ndarray:
+    """[B] in 0..1: the places of a worker's environments in the row of all; 0 for a single one. Those of
+    further nodes lie between them."""
+    total, worker = workers * envs_per_worker, int(place)
+    first = worker * envs_per_worker + (place - worker)
+    return np.minimum((first + np.arange(envs_per_worker)) / max(1, total - 1), 1.0)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -233,7 +235,7 @@ def fresh_policy(config: Config, spec: EnvSpec, seed: int, device: str, epsilon:
     return DqnPolicy(network, seed, device, epsilon, use_bf16(learn.precision, model, device))
 
 
-def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, worker_id: int) -> DqnAgent:
+def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, place: float) -> DqnAgent:
     """The DQN agent of a worker, with its share of the replay, the random steps and the exploration."""
     workers, batch = workers_of(config), config.learn.envs_per_worker
     replay = replay_spec(config, spec)
@@ -243,7 +245,7 @@ def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, worker_id:
         replay,
         config.dqn,
         config.explore,
-        ranks(worker_id, workers, batch),
+        ranks(place, workers, batch),
         warm_up=max(config.dqn.batch_size, config.dqn.learning_starts // workers),
     )
 

@@ -17,9 +17,9 @@ ALGORITHMS: dict[str, Algorithm] = {
 """Every algorithm by name."""
 
 
-def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, worker_id: int = 0) -> Agent:
+def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, place: float = 0) -> Agent:
     """The learning agent of a worker. Raises ValueError when the network does not fit the environment."""
-    return ALGORITHMS[config.learn.algo].make_agent(config, spec, seed, device, worker_id)
+    return ALGORITHMS[config.learn.algo].make_agent(config, spec, seed, device, place)
 
 
 def make_policy(config: Config, spec: EnvSpec, seed: int, device: str, greedy: bool) -> Policy:

@@ -94,7 +94,7 @@ class PpoAgent(ActorCriticAgent):
         return self.surrogate_gradients(output.logits, output.value, drawn)
 
 
-def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, worker_id: int) -> PpoAgent:
+def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, place: float) -> PpoAgent:
     """The agent of a worker."""
     policy = make_policy(config, spec, seed, device, greedy=False)
     return PpoAgent(policy, make_objective(config, device), config.ppo)

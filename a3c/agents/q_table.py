@@ -312,7 +312,7 @@ def make_policy(config: Config, spec: EnvSpec, seed: int, device: str, greedy: b
     return QTablePolicy(spec.num_states, spec.num_actions, seed, config.table.initial_q)
 
 
-def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, worker_id: int) -> QTableAgent:
+def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, place: float) -> QTableAgent:
     """The agent of a worker."""
     explore = config.explore
     return QTableAgent(

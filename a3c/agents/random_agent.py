@@ -56,7 +56,7 @@ class RandomAgent:
         self._rng.bit_generator.state = state["rng"]
 
 
-def make_random(config: Config, spec: EnvSpec, seed: int, device: str, _: int) -> RandomAgent:
+def make_random(config: Config, spec: EnvSpec, seed: int, device: str, _: float) -> RandomAgent:
     """It plays as it trains."""
     return RandomAgent(spec.num_actions, seed)
 

@@ -25,8 +25,9 @@ PHASES = ("starting", "env", "act", "learn", "pull", "push", WAITING, "paused", 
 TIMED = ("env", "act", "learn", "pull", "push")
 """Where a worker's time goes; a row holds the seconds spent in each."""
 
-STOP_WORKERS, STOP_ALL, STOP_AND_SCORE = 1, 2, 3
-"""Values of the stop cell: workers end; the evaluator too, after a last checkpoint; and a last score."""
+STOP_WORKERS, STOP_ALL, STOP_AND_SCORE, STOP_EXCHANGE = 1, 2, 3, 4
+"""Values of the stop cell: workers end; the evaluator too, after a last checkpoint; and a last score; the
+exchange with other nodes ends, which it does after the workers."""
 
 _FIXED = (
     "heartbeat",  # time.monotonic() of the last sign of life
@@ -50,15 +51,17 @@ _FIXED = (
 
 
 class Scoreboard:
-    """[rows, columns] float64: a row per worker, then one for the evaluator and one for the main process."""
+    """[rows, columns] float64: a row per worker, then one for the evaluator, one for the main process, and
+    one for the other nodes of a cluster, which the exchanger writes."""
 
     def __init__(self, workers: int, metric_names: tuple[str, ...] = ()) -> None:
         self.workers = workers
         self.metric_names = metric_names
         self.columns = {name: i for i, name in enumerate((*_FIXED, *metric_names, "stop"))}
-        self.evaluator_row, self.main_row = workers, workers + 1
-        self._counting = np.array([*range(workers), self.main_row])
-        self._table = torch.zeros(workers + 2, len(self.columns), dtype=torch.float64)
+        self.evaluator_row, self.main_row, self.others_row = workers, workers + 1, workers + 2
+        self._own = np.array([*range(workers), self.main_row])
+        self._counting = np.array([*self._own, self.others_row])
+        self._table = torch.zeros(workers + 3, len(self.columns), dtype=torch.float64)
         self._cells = self._table.numpy()  # the same memory; numpy is quicker at single cells
 
     @property
@@ -108,15 +111,30 @@ class Scoreboard:
         return PHASES[int(self._cells[row, 1])]
 
     def total(self, name: str) -> int:
-        """One counter, summed over the workers and what a resumed run brought."""
+        """One counter, summed over the workers, what a resumed run brought, and other nodes."""
         return int(self._cells[self._counting, self.columns[name]].sum())
 
     def totals(self) -> dict[str, float]:
-        """Every sum, over the workers and the main process's row, which holds what a resumed run brought."""
-        sums = self._cells[self._counting].sum(0).tolist()
-        return {
-            name: sums[i] for name, i in self.columns.items() if name not in ("heartbeat", "phase", "stop")
-        }
+        """Every sum, over the workers, the main process's row, which holds what a resumed run brought, and
+        other nodes."""
+        return self._sums(self._counting)
+
+    def own(self) -> dict[str, float]:
+        """Every sum without those of other nodes."""
+        return self._sums(self._own)
+
+    def version(self) -> int:
+        """Of the weights in this machine's memory: the updates applied to them, over all resumes."""
+        return int(self._cells[self._own, self.columns["updates"]].sum())
+
+    @property
+    def sums(self) -> tuple[str, ...]:
+        """The names of the columns that are sums."""
+        return tuple(name for name in self.columns if name not in ("heartbeat", "phase", "stop"))
+
+    def _sums(self, rows: np.ndarray) -> dict[str, float]:
+        sums = self._cells[rows].sum(0).tolist()
+        return {name: sums[self.columns[name]] for name in self.sums}
 
     def counters(self) -> Counters:
         """How far the run is, over all workers and resumes."""

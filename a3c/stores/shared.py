@@ -137,7 +137,7 @@ class SharedStore:
         self._turn = turns.take if turns else nullcontext
 
     def pull(self, into: Parameters) -> int:
-        version = self._board.total("updates")
+        version = self._board.version()
         into.flat.copy_(self.parameters.flat)
         return version
 
@@ -153,7 +153,7 @@ class SharedStore:
 
     def _admit(self, norm: float, version: int) -> PushResult | None:
         """The refusal of a gradient that must not be applied, counted; None for a good one."""
-        lag = self._board.total("updates") - version
+        lag = self._board.version() - version
         if not math.isfinite(norm):
             self._board.add(self._row, {"rejected_nonfinite": 1})
             return PushResult(False, lag, norm, "non-finite")
@@ -174,7 +174,7 @@ class SharedStore:
         if limit and norm > limit:
             flat.mul_(limit / norm)
         with self._turn(self._row):
-            updates = self._board.total("updates")
+            updates = self._board.version()
             self._optimizer.step(self.parameters.flat, flat, self.learning_rate(), updates + 1)
             if (average := self._memory.average) is not None:
                 average.lerp_(self.parameters.flat, 1 / min(updates + 1, self._optim.average_updates))
@@ -182,7 +182,7 @@ class SharedStore:
 
     def _apply_rows(self, rows: dict[str, Rows], norm: float, version: int) -> PushResult:
         with self._turn(self._row):
-            updates = self._board.total("updates")
+            updates = self._board.version()
             for name, g in rows.items():
                 table = self.parameters.views[name]
                 table.index_put_(g.index, g.value * -self.learning_rate(), accumulate=True)

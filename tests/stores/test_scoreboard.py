@@ -29,3 +29,14 @@ def test_phases_and_stop():
     board.stop = 2
     assert board.stop == 2
     assert "stop" not in board.totals()
+
+
+def test_the_version_of_the_weights_is_this_machines_alone():
+    board = Scoreboard(1, ("loss",))
+    board.add(0, {"updates": 5, "env_steps": 50})
+    board.add(board.main_row, {"updates": 100, "env_steps": 1000})
+    board.put(board.others_row, {"updates": 7, "env_steps": 70})
+    assert (board.total("updates"), board.version()) == (112, 105)
+    assert board.counters().env_steps == 1120
+    assert board.own()["env_steps"] == 1050
+    assert set(board.own()) == set(board.sums) == set(board.totals())
