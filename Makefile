@@ -3,6 +3,7 @@
 # make test    the tests; options in ARGS: make test ARGS="-k live -x"
 # make slow    the tests that train to a score
 # make track   the tests with Weights & Biases' library, offline; installs it, 110 MB
+# make cluster the tests on a Ray cluster on this machine; installs Ray, 240 MB
 # make docs    the documents as a site, in site/; a broken link fails it; installs mkdocs, 120 MB
 # make reproduce AGENT=NAME   train an agent of checkpoints/released anew, and score it beside the one there
 # make gpu     the tests and measurements for a machine with a GPU, within 10 minutes
@@ -21,7 +22,7 @@ TMUX_SESSION := tmux -L a3c -f tmux.conf
 # Two tests at a time: much of a test is waiting for a process to start.
 PARALLEL := -n 2 --dist worksteal
 
-.PHONY: setup train test slow track docs reproduce gpu chaos soak lint check tmux clean
+.PHONY: setup train test slow track cluster docs reproduce gpu chaos soak lint check tmux clean
 
 setup: $(STAMP)
 	@true
@@ -45,6 +46,15 @@ slow: setup
 track: setup
 	$(INSTALL) '.[track]'
 	$(BIN)/python -m pytest -m track $(ARGS)
+
+# In a name space where there is nothing but loopback, to which Ray then binds; what is left ends with it.
+ALONE := unshare --net --pid --fork --mount-proc --kill-child
+
+cluster: setup
+	$(INSTALL) '.[cluster]'
+	@if $(ALONE) ip link set lo up 2>/dev/null; then \
+		$(ALONE) sh -c 'ip link set lo up && "$$@"; exit $$?' sh $(BIN)/python -m pytest -m cluster $(ARGS); \
+	else echo "make cluster: not tested, for unshare may make no name spaces here; root may"; fi
 
 docs: setup
 	$(INSTALL) '.[docs]'

@@ -136,7 +136,13 @@ def train_as_told(argv: Sequence[str]) -> Ended | None:
             from a3c.training.trainer import Evaluators, train
             from evaluators.process.evaluator import Evaluator, run_evaluator
 
-            return train(config, [*program("run").split(), *argv], Evaluators(run_evaluator, Evaluator))
+            command = [*program("run").split(), *argv]
+            evaluators = Evaluators(run_evaluator, Evaluator)
+            if not config.cluster.cluster:
+                return train(config, command, evaluators)
+            from a3c.cluster.joining import find_cluster, lead
+
+            return train(find_cluster(config), command, evaluators, lead)
     print(json.dumps(config.to_dict(), indent=2))
     return None
 

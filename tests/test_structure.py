@@ -30,9 +30,10 @@ LAYERS = (
     "evaluators.scoring evaluators.curves evaluators.process",
     "evaluators.showing",
     "evaluators.games",
+    "a3c.cluster",
     "a3c.training",
     "a3c.console a3c.trained",
-    "a3c.storage a3c.agents a3c.cluster",
+    "a3c.storage a3c.agents",
     "a3c.envs a3c.stores",
     "a3c.networks a3c.learning a3c.settings a3c.processes",
     "a3c.types a3c.errors a3c.files a3c.system",
@@ -158,6 +159,12 @@ def test_nobody_imports_what_is_not_theirs(package: str) -> None:
         if below(module(path), package) and module(path) not in COMPOSITION_ROOTS:
             found = [n for n in imports(path) if any(below(n, f) for f in forbidden)]
             assert not found, f"{module(path)} imports {found}"
+
+
+def test_ray_is_imported_by_one_wing_alone() -> None:
+    found = {module(path) for path in PRODUCT for name in imports(path) if below(name, "ray")}
+    assert found
+    assert not [name for name in found if not below(name, "a3c.cluster")]
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:

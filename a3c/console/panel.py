@@ -81,7 +81,8 @@ def panel(status: Status, hint: str = "", width: int = 100, height: int = 0) -> 
         top.append(_progress(status, width))
     bottom = _words(status, hint, width, _MESSAGE_LINES if height else None)
     facts, workers = _facts(status, width), len(status.get("workers") or [])
-    beside = 1 + bool(_evaluator(status))  # lines on processes that are no worker's
+    workers += len(status.get("nodes") or [])
+    beside = 1 + bool(_evaluator(status)) + bool(status.get("exchanger"))  # lines on other processes
     room = height - len(top) - len(bottom) if height else len(facts) + beside + workers
     least = beside + min(workers, _FEWEST_WORKERS)
     number = min(max(room - least, min(room, _FEWEST_FACTS), 0), len(facts))
@@ -169,17 +170,20 @@ def _facts(status: Status, width: int) -> dict[str, Text]:
 
 
 def _processes(status: Status, limit: int, width: int) -> list[Text]:
-    """A line for each, below their columns' names; of more than `limit` workers the last are summed up."""
-    workers = status.get("workers") or []
-    shown = workers if len(workers) <= limit else workers[: limit - 1]
-    rows = [dict(zip(_COLUMNS, _COLUMNS, strict=True))]
-    rows += (_process(f"worker {'?' if w.get('id') is None else w['id']}", w) for w in shown)
-    if rest := workers[len(shown) :]:
-        running = sum(worker.get("state") == "running" for worker in rest)
+    """A line for each, below their columns' names; of more than `limit` workers and other nodes the last are
+    summed up."""
+    found = [_process(f"worker {_number(worker)}", worker) for worker in status.get("workers") or []]
+    found += (_node(node) for node in status.get("nodes") or [])
+    shown = found if len(found) <= limit else found[: limit - 1]
+    rows = [dict(zip(_COLUMNS, _COLUMNS, strict=True)), *shown]
+    if rest := found[len(shown) :]:
+        running = sum(row["state"] == "running" for row in rest)
         rows.append({"process": f"{len(rest)} more", "state": f"{running} running"})
     if _evaluator(status):
         doing = _games(status) or _evaluator(status).get("phase")
         rows.append(_process("evaluator", {**_evaluator(status), "phase": doing}))
+    if exchanger := status.get("exchanger"):
+        rows.append(_process("exchanger", exchanger))
     widths = {name: max(len(row.get(name, "")) for row in rows) for name in _COLUMNS}
     ends = accumulate(size + 2 for size in widths.values())
     names = [name for name, end in zip(_COLUMNS, ends, strict=True) if end <= width + 2]
@@ -210,6 +214,16 @@ def _process(name: str, process: Status) -> dict[str, str]:
         "device": str(process.get("device") or ""),
         "pid": str(process.get("pid") or ""),
     }
+
+
+def _node(node: Status) -> dict[str, str]:
+    """The line of another machine; what went wrong there comes in the place of what it does."""
+    words = node.get("message") or node.get("host")
+    return _process(f"node {_number(node)}", {**node, "phase": words})
+
+
+def _number(process: Status) -> str:
+    return "?" if process.get("id") is None else str(process["id"])
 
 
 # ---------------------------------------------------------------------------------------------------

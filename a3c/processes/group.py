@@ -40,7 +40,7 @@ class ChildSpec:
     """One supervised process: it runs `target(*make_args(incarnation), link)` from a fresh interpreter."""
 
     name: str
-    role: str  # a3c.processes.supervisor.WORKER or EVALUATOR
+    role: str  # a3c.processes.supervisor.WORKER, EVALUATOR or EXCHANGER
     target: Callable[..., None]
     make_args: Callable[[int], tuple[Any, ...]]
     environ: Mapping[str, str] = field(default_factory=dict)  # what it is given besides, secrets too

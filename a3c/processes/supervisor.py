@@ -25,8 +25,9 @@ from enum import StrEnum
 
 from a3c.processes.actions import Abandon, Action, Dump, GiveUp, Kill, Say, Spawn, Terminate
 
-WORKER, EVALUATOR = "worker", "evaluator"
-"""Roles. Only workers count for the quorum."""
+WORKER, EVALUATOR, EXCHANGER = "worker", "evaluator", "exchanger"
+"""Roles. Only workers count for the quorum; the exchanger, whose failures are mostly its cluster's, is never
+given up."""
 
 
 class ChildState(StrEnum):
@@ -277,7 +278,7 @@ class Supervisor:
         child.trouble = what
         if child.outcome is Outcome.PERMANENT:
             verdict = "a restart cannot cure that"
-        elif count >= limits.max_failures:
+        elif count >= limits.max_failures and child.role != EXCHANGER:
             verdict = f"it failed {count} times in a short time"
         if verdict:
             child.state = ChildState.FATAL

@@ -22,6 +22,7 @@ from typing import Any
 
 from a3c.errors import CheckpointError, UsageError
 from a3c.settings.algorithms import FACTS
+from a3c.settings.cluster import ClusterConfig
 from a3c.settings.groups import (
     DqnConfig,
     EnvConfig,
@@ -63,6 +64,7 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Plain nested dict, for config.json."""
@@ -195,6 +197,8 @@ def contradictions(config: Config, given: set[str]) -> list[str]:
         found.append("--gpu-ids -1 means CPU and stands alone")
     if config.run.workers and config.run.min_workers > config.run.workers:
         found.append(f"--min-workers {config.run.min_workers} is more than --workers {config.run.workers}")
+    if config.cluster.cluster and config.run.workers == 0:
+        found.append("--cluster needs worker processes; --workers 0 has none")
     if not _PROJECT.fullmatch(config.eval.track_project):
         found.append("--track-project has 1 to 100 letters, digits and . _ -")
     if config.run.load and config.run.init_from:
@@ -294,7 +298,14 @@ def resolve_resumed(saved: Config, given: Mapping[str, Any]) -> Config:
                 f"{settings()[name].flag} {given[name]}: the saved run has {saved.get(name) or 'none'}; "
                 "leave the flag out, or start a new run without --load"
             )
-    start = {"load", "run_dir", "init_from", "partial"}  # of the start that was saved, not of this one
+    start = {
+        "load",
+        "run_dir",
+        "init_from",
+        "partial",
+        "cluster",
+        "cluster_insecure",
+    }  # of the start that was saved, not of this one
     kept = {name: saved.get(name) for name in settings() if name not in start}
     preset = presets().get(given.get("preset", ""))
     if preset is not None and preset.settings.get("env") == kept["env"]:

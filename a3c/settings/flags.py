@@ -27,6 +27,7 @@ TITLES = {
     "optim": "optimizer",
     "eval": "evaluation and checkpoints",
     "run": "run",
+    "cluster": "several machines",
 }
 """The groups of settings, as headings."""
 

@@ -54,6 +54,8 @@ _KINDS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_NUMBERS, _number),
     **dict.fromkeys(_TEXTS, _text),
     "evaluator": _process,
+    "exchanger": _process,
     "workers": _processes,
+    "nodes": _processes,
     "gpus": _processes,
 }

@@ -98,8 +98,9 @@ class Guard:
         _log.warning("%s; the weights of %s are taken back, once; see %s", trouble.reason, path.name, dump)
 
     def _sample(self) -> _Sample:
-        totals = self._session.board.totals()
-        return _Sample(int(totals["updates"]), int(totals["rejected_nonfinite"]), int(totals["env_steps"]))
+        board = self._session.board
+        own = board.own()  # other nodes of a cluster watch their own
+        return _Sample(int(own["updates"]), int(own["rejected_nonfinite"]), board.total("env_steps"))
 
     def _too_many_refusals(self) -> Trouble | None:
         samples = self._samples

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 from a3c.console.restart import Requests
 from a3c.processes.child import Link
 from a3c.processes.group import ChildSpec, ChildStatus, Event, ProcessGroup
 from a3c.processes.spawning import ensure_open_files
-from a3c.processes.supervisor import EVALUATOR, WORKER, ChildState, Limits
+from a3c.processes.supervisor import EVALUATOR, EXCHANGER, WORKER, ChildState, Limits
 from a3c.settings.cores import usable_cores
 from a3c.settings.groups import RunConfig
-from a3c.training.divergence import Guard
+from a3c.stores.scoreboard import STOP_EXCHANGE
+from a3c.training.divergence import Guard, Trouble
 from a3c.training.session import Session
 from a3c.training.worker import WorkerSpec, run_worker
 
@@ -22,23 +25,48 @@ _POLL_S = 0.1
 _log = logging.getLogger(__name__)
 
 
+Evaluate = Callable[[Session, Link], None]
+"""What the evaluator process does."""
+
+
+class Exchange(Protocol):
+    """A node's part in a cluster: a process that exchanges weights and counters with the other nodes."""
+
+    def share(self) -> None:
+        """Moves what it has to remember into shared memory. Raises StorageError."""
+        ...
+
+    def renew(self) -> None:
+        """The weights in memory were replaced; nobody exchanges now."""
+        ...
+
+    def child(self, session: Session) -> ChildSpec:
+        """The process, which writes in the scoreboard's row of the others and ends after the last exchange,
+        when the board says STOP_EXCHANGE."""
+        ...
+
+
 class ProcessTeam:
     """A `Team` of processes. They share the session's memory; one that ends is replaced.
 
     Args:
         session: the run.
-        evaluate: what the evaluator process does.
+        evaluate: what the evaluator process does; None on a node of a cluster that has none.
+        exchange: in a cluster, the node's part in it.
     """
 
-    def __init__(self, session: Session, evaluate: Callable[[Session, Link], None]) -> None:
-        self._session, self._guard = session, Guard(session)
+    def __init__(self, session: Session, evaluate: Evaluate | None, exchange: Exchange | None = None) -> None:
+        self._session, self._guard, self._exchange = session, Guard(session), exchange
         self._requests = Requests(session.run_dir)
+        patience = limits(session.config.run)
+        if evaluate is None:  # then workers wait for the exchanger, and the weights that they begin with
+            patience = replace(patience, early_workers=0)
         self._group = ProcessGroup(
-            children(session, evaluate),
+            children(session, evaluate, exchange),
             lambda: heartbeats(session),
             lambda level, text: _log.log(logging.getLevelNamesMapping()[level.upper()], text),
             session.run_dir / "logs",
-            limits(session.config.run),
+            patience,
         )
 
     @property
@@ -60,35 +88,46 @@ class ProcessTeam:
 
     @property
     def evaluator_works(self) -> bool:
-        return self._states_of(EVALUATOR)[0] is ChildState.RUNNING
+        return ChildState.RUNNING in self._states_of(EVALUATOR)
 
     @property
     def evaluating(self) -> bool:
-        return self._states_of(EVALUATOR)[0] in (ChildState.STARTING, ChildState.RUNNING)
+        return not {ChildState.STARTING, ChildState.RUNNING}.isdisjoint(self._states_of(EVALUATOR))
 
     def _states_of(self, role: str) -> list[ChildState]:
         return [child.state for child in self._group.states().values() if child.role == role]
 
     def start(self) -> None:
-        ensure_open_files(self._session.workers + 1)
+        ensure_open_files(self._session.workers + 2)
         self._session.share()
+        if self._exchange:
+            self._exchange.share()
         self._group.start()
 
     def turn(self) -> list[Event]:
         self._group.wait(_POLL_S)
         events = self._group.poll()
         if trouble := self._guard.check():
-            self._group.renew(partial(self._guard.roll_back, trouble))
+            self._group.renew(partial(self._roll_back, trouble))
         for name in self._requests.take(self._group.states()):
             _log.info("%s is replaced, as asked", name)
             self._group.restart(name)
         return events
 
+    def _roll_back(self, trouble: Trouble) -> None:
+        self._guard.roll_back(trouble)
+        if self._exchange:
+            self._exchange.renew()
+
     def states(self) -> Mapping[str, ChildStatus]:
         return self._group.states()
 
     def end_workers(self, timeout_s: float, idle: Callable[[], None]) -> list[Event]:
-        return self._group.stop(WORKER, timeout_s, idle)
+        events = self._group.stop(WORKER, timeout_s, idle)
+        if self._exchange:
+            self._session.board.stop = STOP_EXCHANGE
+            events += self._group.stop(EXCHANGER, timeout_s, idle)
+        return events
 
     def end_evaluator(self, timeout_s: float, idle: Callable[[], None]) -> list[Event]:
         return self._group.stop(EVALUATOR, timeout_s, idle)
@@ -97,8 +136,11 @@ class ProcessTeam:
         self._group.kill_all()
 
 
-def children(session: Session, evaluate: Callable[[Session, Link], None]) -> list[ChildSpec]:
-    """Who is to be started, in this order: the evaluator, before they fill the cores, and the workers."""
+def children(
+    session: Session, evaluate: Evaluate | None, exchange: Exchange | None = None
+) -> list[ChildSpec]:
+    """Who is to be started, in this order: the evaluator and the exchanger, before they fill the cores, and
+    the workers."""
 
     def worker(worker_id: int) -> ChildSpec:
         return ChildSpec(
@@ -108,8 +150,13 @@ def children(session: Session, evaluate: Callable[[Session, Link], None]) -> lis
             lambda restarts: (WorkerSpec(session, worker_id, restarts),),
         )
 
-    evaluator = ChildSpec("evaluator", EVALUATOR, evaluate, lambda restarts: (session,), tracking(session))
-    return [evaluator, *(worker(i) for i in range(session.workers))]
+    first = []
+    if evaluate:
+        environ = tracking(session)
+        first.append(ChildSpec("evaluator", EVALUATOR, evaluate, lambda restarts: (session,), environ))
+    if exchange:
+        first.append(exchange.child(session))
+    return [*first, *(worker(i) for i in range(session.workers))]
 
 
 def tracking(session: Session) -> dict[str, str]:
@@ -120,7 +167,10 @@ def tracking(session: Session) -> dict[str, str]:
 def heartbeats(session: Session) -> dict[str, tuple[float, str]]:
     """Each child's last sign of life and phase."""
     board = session.board
-    rows = {f"worker-{i}": i for i in range(session.workers)} | {"evaluator": board.evaluator_row}
+    rows = {f"worker-{i}": i for i in range(session.workers)} | {
+        "evaluator": board.evaluator_row,
+        "exchanger": board.others_row,
+    }
     return {name: (board.get(row, "heartbeat"), board.phase(row)) for name, row in rows.items()}
 
 

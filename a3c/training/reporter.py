@@ -50,6 +50,7 @@ class Reporter:
         self._scores: deque[tuple[float, float]] = deque(maxlen=POINTS)  # (seconds, mean) of evaluations
         self._best = session.saver().best() if session.resumes else None
         self._checkpoint: str | None = None
+        self._cluster: dict[str, Any] = {"nodes": [], "trouble": ""}
 
     @property
     def last_score(self) -> float | None:
@@ -88,6 +89,8 @@ class Reporter:
                 self._scores.append((event.payload["wall_s"], event.payload["mean"]))
             elif event.kind == "best":
                 self._best = event.payload
+            elif event.kind == "cluster":
+                self._cluster = event.payload
             elif event.kind == "checkpoint":
                 self._checkpoint = event.payload["name"]
 
@@ -164,6 +167,7 @@ class Reporter:
             "elapsed_s": s.elapsed_s(),
             "workers": [self._worker(i, seconds) for i in range(s.board.workers)],
             "evaluator": self._evaluator(),
+            **self._of_cluster(),
             "best_score": (self._best or {}).get("mean"),
             "best_score_steps": (self._best or {}).get("env_steps"),
             "best_is_exact": "exact_value" in (self._best or {}),
@@ -216,6 +220,16 @@ class Reporter:
             "last_score": self._evaluation.get("mean"),
             "last_score_steps": self._evaluation.get("env_steps"),
             "episodes": self._evaluation.get("n"),
+        }
+
+    def _of_cluster(self) -> dict[str, Any]:
+        """The exchanger, and a line for each of the other nodes."""
+        if not self._session.config.cluster.cluster:
+            return {}
+        phase = "exchanging" if not self._cluster["trouble"] else "the cluster is lost"
+        return {
+            "exchanger": {**self._process("exchanger"), "phase": phase},
+            "nodes": self._cluster["nodes"],
         }
 
     def _process(self, name: str) -> dict[str, Any]:

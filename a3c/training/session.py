@@ -50,6 +50,8 @@ class Session:
     agent_state: dict[str, object] = field(default_factory=dict)  # an agent's own, from the checkpoint
     started: float = field(default_factory=time.monotonic)
     updating: Turns | None = None  # where updates come one after another
+    node: int = 0  # of a cluster: a random number for each start of one; 0: the head, or a single machine
+    offset: float = 0.0  # of this node's workers in the row of all, from 0 to 1
     playing: Turns | None = None  # where there are more workers than may play and learn at a time
 
     @property
@@ -91,6 +93,8 @@ class Session:
     def to_go_on(self, reason: str) -> str:
         """The flags that continue the run; `reason` is the goal that ended it, as above, or empty."""
         run, load, env_id = self.config.run, f"--load {self.run_dir}", self.config.env.env
+        if address := self.config.cluster.cluster:
+            load += f" --cluster {address}" + " --cluster-insecure" * self.config.cluster.cluster_insecure
         if ":" in env_id:  # the module is imported only where it is typed
             load += f" --env {env_id}"
         if "--target-score" in reason:

@@ -15,7 +15,6 @@ from typing import NamedTuple, Protocol
 from a3c.console.live import make_view
 from a3c.console.logs import logging_to
 from a3c.errors import A3CError, CheckpointError, QuorumLost, StorageError
-from a3c.processes.child import Link
 from a3c.processes.group import ChildStatus, Event
 from a3c.processes.guardian import guarded
 from a3c.processes.notify import ServiceManager
@@ -29,7 +28,7 @@ from a3c.storage.shelf import entries
 from a3c.stores.scoreboard import STOP_ALL, STOP_AND_SCORE, STOP_WORKERS
 from a3c.training.inline_team import InlineTeam, MakeEvaluator
 from a3c.training.preflight import check_room
-from a3c.training.process_team import ProcessTeam
+from a3c.training.process_team import Evaluate, Exchange, ProcessTeam
 from a3c.training.reporter import Reporter
 from a3c.training.session import Session, open_session
 
@@ -61,7 +60,7 @@ class Ended(NamedTuple):
 class Evaluators(NamedTuple):
     """How to evaluate, in a process or inline; handed in, because this package never imports evaluators."""
 
-    process: Callable[[Session, Link], None]
+    process: Evaluate
     inline: MakeEvaluator
 
 
@@ -123,8 +122,14 @@ class Team(Protocol):
         ...
 
 
-def train(config: Config, command: Sequence[str], evaluators: Evaluators, root: Path = RUNS_FOLDER) -> Ended:
-    """Runs a training to its end. `config` is complete and checked.
+def train(
+    config: Config,
+    command: Sequence[str],
+    evaluators: Evaluators,
+    join: Callable[[Session], Exchange] | None = None,
+    root: Path = RUNS_FOLDER,
+) -> Ended:
+    """Runs a training to its end. `config` is complete and checked; `join` makes the run's part in a cluster.
 
     Raises:
         A3CError: the run could not start or go on; its class gives the exit code.
@@ -151,7 +156,7 @@ def train(config: Config, command: Sequence[str], evaluators: Evaluators, root: 
         reporter = Reporter(session, folder, view)
         reporter.greet()
         team: Team = (
-            ProcessTeam(session, evaluators.process)
+            ProcessTeam(session, evaluators.process, join and join(session))
             if session.workers
             else InlineTeam(session, evaluators.inline)
         )

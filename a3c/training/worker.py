@@ -41,8 +41,12 @@ class WorkerSpec:
     incarnation: int  # how often this worker was restarted
 
     def seeds(self, count: int) -> list[int]:
-        """`count` seeds, different for every (seed, resume, worker, restart)."""
-        entropy = [self.session.config.run.seed, self.session.resumes, self.worker_id, self.incarnation]
+        """`count` seeds, different for every (seed, resume, worker, restart) and, in a cluster, start of a
+        node."""
+        session = self.session
+        entropy = [session.config.run.seed, session.resumes, self.worker_id, self.incarnation]
+        if session.node:
+            entropy.append(session.node)
         return [int(word) for word in np.random.SeedSequence(entropy).generate_state(count) >> 1]
 
 
@@ -93,7 +97,7 @@ class Worker:
         self._turns = session.playing
         self._timings = Timings(lambda phase: self._board.beat(row, phase))
         self._envs = make_env(config.env, env_seeds, training=True)
-        self.agent = make_agent(config, self._envs.spec, agent_seed, device, row)
+        self.agent = make_agent(config, self._envs.spec, agent_seed, device, row + session.offset)
         self._store = session.store(row)
         length, reward_clip = config.learn.num_steps, config.env.reward_clip or 0.0
         self._rollouts = collect(

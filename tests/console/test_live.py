@@ -42,6 +42,18 @@ def drawn(status: dict[str, Any], **options: Any) -> str:
     return stream.getvalue()
 
 
+def test_the_other_nodes_of_a_cluster_have_a_line_each() -> None:
+    node = {"id": 1, "host": "oak", "state": "running", "steps": 5_000, "steps_per_second": 40.0}
+    failed = {**node, "id": 2, "state": "failed", "message": "error: no module named mine"}
+    exchanger = {"pid": 77, "state": "running", "phase": "exchanging", "restarts": 1}
+    lines = drawn({**STATUS, "exchanger": exchanger, "nodes": [node, failed]}).splitlines()
+    found = {" ".join(line.split()[:2]): line for line in lines}
+    assert "exchanging" in found["exchanger running"]
+    assert all(word in found["node 1"] for word in ("running", "oak", "40", "5,000"))
+    assert "no module named mine" in found["node 2"]
+    assert len(drawn({**STATUS, "nodes": [node] * 30}, height=12).splitlines()) <= 12
+
+
 class TestPlainLine:
     def test_has_the_key_numbers(self) -> None:
         assert plain_line(STATUS) == (

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from a3c.processes.actions import Abandon, Action, Dump, GiveUp, Kill, Say, Spawn, Terminate
-from a3c.processes.supervisor import EVALUATOR, WORKER, ChildState, Limits, Outcome, Supervisor
+from a3c.processes.supervisor import EVALUATOR, EXCHANGER, WORKER, ChildState, Limits, Outcome, Supervisor
 
 
 class World:
@@ -501,6 +501,21 @@ def test_f63_a_late_worker_is_started_once_also_on_request():
     world.do(world.machine.restart("worker-2", world.now))
     world.run(31)
     assert started_by(world).count("worker-2") == 1
+
+
+def test_f93_an_exchanger_is_never_given_up():
+    machine = Supervisor({"exchanger": EXCHANGER}, Limits(), random.Random(0))
+    machine.start(0.0)
+    now, pauses = 0.0, []
+    for pid in range(1, 20):
+        machine.started("exchanger", pid, now)
+        machine.exited("exchanger", 1, now)
+        died = now
+        while not any(isinstance(action, Spawn) for action in machine.tick(now, {}, {})):
+            now += 1.0
+        pauses.append(now - died)
+    assert pauses == sorted(pauses) or max(pauses) <= 76
+    assert pauses[-1] >= 60
 
 
 EVENTS = st.lists(

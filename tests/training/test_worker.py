@@ -2,6 +2,7 @@
 
 import itertools
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -188,6 +189,18 @@ def test_seeds_differ_by_worker_and_incarnation(tmp_path):
     assert len(set(seeds)) == 12
     assert len({seed for group in seeds for seed in group}) == 36
     assert WorkerSpec(session, 0, 0).seeds(3) == list(seeds[0])
+
+
+def test_seeds_differ_by_the_start_of_a_node(tmp_path):
+    session = make_session(tmp_path, **SMALL)
+    starts = [replace(session, node=node) for node in (0, 1, 2, 2**61)]
+    seeds = [seed for start in starts for seed in WorkerSpec(start, 0, 0).seeds(4)]
+    assert len(set(seeds)) == 16
+
+
+def test_the_seeds_of_a_single_machine_are_what_they_always_were(tmp_path):
+    session = make_session(tmp_path, resumes=2, seed=7, **SMALL)
+    assert WorkerSpec(session, 3, 1).seeds(3) == [1018748826, 2142741385, 512373799]
 
 
 def test_the_same_incarnation_learns_the_same(tmp_path):
