@@ -83,8 +83,7 @@ def differing(saved: Config, told: Config) -> list[str]:
 
 def _processor(start: dict[str, Any]) -> str:
     """Where a start of a run was; older runs did not write it down, but on which host."""
-    if "processor" not in start:
-        if start.get("host") != socket.gethostname():
-            return "not recorded"
+    if "processor" not in start and start.get("host") == socket.gethostname():
         start = {"processor": processor(), "cores": usable_cores()}
-    return f"{start['processor']}, {start['cores']} core{'s' * (start['cores'] > 1)}"
+    name, cores = start.get("processor", "a processor that was not recorded"), start.get("cores")
+    return f"{name}, {cores} cores" if cores else str(name)
