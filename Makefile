@@ -27,7 +27,7 @@ PARALLEL := -n 2 --dist worksteal
 setup: $(STAMP)
 	@true
 
-$(STAMP): pyproject.toml setup.py constraints.txt a3c/networks/pooling.c
+$(STAMP): pyproject.toml setup.py constraints.txt a3c/networks/pooling.c a3c/envs/screen.c
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or \
 		sys.exit("error: Python 3.11 or newer is needed; name one: make setup PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

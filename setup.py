@@ -15,4 +15,13 @@ setup(
         )
         for kind in ("bfloat16", "float32")
     ]
+    + [
+        # The same, loaded by a3c/envs/screen.py. OpenCV's sums are not fused either.
+        Extension(
+            "a3c.envs._screen",
+            ["a3c/envs/screen.c"],
+            extra_compile_args=["-O3", "-ffp-contract=off"],
+            optional=True,
+        )
+    ]
 )

@@ -64,6 +64,7 @@ class AtariGame:
         self.observation = np.zeros((settings.stack, settings.size, settings.size), np.uint8)
         self._older = self.observation[:-1].reshape(-1)  # flat, because numpy moves that without a copy
         self._newer = self.observation[1:].reshape(-1)
+        self._newest = self.observation[-1]
         self.spec = self._read_back(rows)
 
     def _read_back(self, rows: slice) -> EnvSpec:
@@ -108,8 +109,8 @@ class AtariGame:
             reward = 0.0
         self._lives = self._emulator.lives()
         self._camera.expose(later=True)
-        self._camera.develop(self.observation[-1], single=True)
-        self.observation[:-1] = self.observation[-1]
+        self._camera.develop(self._newest, single=True)
+        self.observation[:-1] = self._newest
         return reward
 
     def step(self, action: int) -> Transition:
@@ -140,7 +141,7 @@ class AtariGame:
     def _newest_last(self) -> None:
         """Moves the stack by one picture and makes the newest."""
         self._older[:] = self._newer
-        self._camera.develop(self.observation[-1])
+        self._camera.develop(self._newest)
 
     def render(self) -> np.ndarray:
         return self._emulator.getScreenRGB()

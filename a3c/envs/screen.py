@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import threading
 from functools import cache
+from importlib.util import find_spec
 from math import gcd
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,13 +42,33 @@ NTSC_GRAY = np.array([  # 16 hues of 8 luminances
 # fmt: on
 
 
+class _Screens(threading.local):
+    """What was read last from any emulator, in this thread: its memory is at hand, whoever's turn it is."""
+
+    def __init__(self) -> None:
+        self.pairs: dict[tuple[int, int], np.ndarray] = {}
+
+    def pair(self, shape: tuple[int, int]) -> np.ndarray:
+        """The earlier and the later screen, [2, *shape] uint8."""
+        found = self.pairs.get(shape)
+        if found is None:
+            found = self.pairs[shape] = np.zeros((2, *shape), np.uint8)
+        return found
+
+
+_screens = _Screens()
+
+
 class Camera:
     """Takes gray pictures of an emulator: the maximum of two successive screens, because many games draw
     a sprite only every other frame, then one INTER_AREA resize to size x size.
 
     Each picture is what `getScreenGrayscale`, `np.maximum` and `cv2.resize` of whole screens would give,
-    pixel for pixel, at half the time or less. Most of a screen stands still, and at 84 x 84, say, every
-    tile of 5 x 40 pixels makes 2 x 21 of the picture; so only those tiles are done again that changed.
+    pixel for pixel, in a fraction of the time. Most of a screen stands still, and at 84 x 84, say, every
+    tile of 5 x 40 pixels makes 2 x 21 of the picture; so only those tiles are done again that changed: by
+    screen.c, which is compiled when the package is installed, or else by numpy and OpenCV.
+
+    A step exposes and develops in one thread, without another camera's between.
     """
 
     def __init__(self, emulator: ALEInterface, rows: slice, size: int) -> None:
@@ -54,28 +78,18 @@ class Camera:
             rows: which of the screen's rows to show.
             size: height and width of the pictures.
         """
-        height, width = emulator.getScreenDims()
-        pal = height == PAL_HEIGHT
+        self._shape = emulator.getScreenDims()
+        pal = self._shape[0] == PAL_HEIGHT
         self._read = emulator.getScreenGrayscale if pal else emulator.getScreen
-        self._gray = np.arange(256, dtype=np.uint8) if pal else NTSC_GRAY
-        self._turn = 0  # which pair of screens is the newer one
-        self._screens = np.zeros((2, 2, height, width), np.uint8)  # [turn, earlier or later, ...]
-        shown = self._screens[:, :, rows]
-        height = shown.shape[2]
-        self._words = shown.view(np.uint64).reshape(2, 2, -1)  # 8 pixels each, fast to compare and to move
-        words = width // 8
-        down, across = gcd(height, size), gcd(width, size, words)  # as many tiles as all can be cut into
-        if size > min(height, width):  # then INTER_AREA interpolates, across the tiles
-            down, across = 1, 1
-        self._sources = _number_tiles(height, words, down, across)  # which words a tile is made of,
-        self._targets = _number_tiles(size, size, down, across)  # and which pixels of a picture it makes
-        self._tiles = _tile_of_each(height, words, down, across)
-        self._changed = np.zeros(down * across, bool)
-        self._tile_width, self._small_width = width // across, size // across
+        rows = slice(*rows.indices(self._shape[0]))
+        gray = np.arange(256, dtype=np.uint8) if pal else NTSC_GRAY
+        before = np.zeros((2, rows.stop - rows.start, self._shape[1]), np.uint8)
+        film = _CompiledFilm if _fits(*before.shape[1:], size) else _PlainFilm
+        self._film: _Film = film(before, rows, gray, size)
 
     def expose(self, later: bool) -> None:
         """Reads the emulator's screen, as the earlier or the later one of a pair."""
-        self._read(self._screens[self._turn, int(later)])
+        self._read(_screens.pair(self._shape)[int(later)])
 
     def develop(self, picture: np.ndarray, single: bool = False) -> None:
         """Makes the picture of the pair, or of the later screen alone.
@@ -83,19 +97,46 @@ class Camera:
         Args:
             picture: [size, size] uint8, contiguous, still holding the last one made (at first, zeros).
         """
-        now, before = self._turn, 1 - self._turn
+        pair = _screens.pair(self._shape)
         if single:
-            self._screens[now, 0] = self._screens[now, 1]
-        words = self._words[now]
-        differs = words != self._words[before]
-        self._turn = before
+            pair[0] = pair[1]
+        self._film.develop(pair, picture)
+
+
+class _PlainFilm:
+    """The tiles of the last pair of screens, compared and made again by numpy and OpenCV.
+
+    Args:
+        before: [2, height, width] uint8, the part of the screens that the last picture was made of; written.
+        rows: which of a screen's rows that part is.
+        gray: of each colour.
+        size: of the picture.
+    """
+
+    def __init__(self, before: np.ndarray, rows: slice, gray: np.ndarray, size: int) -> None:
+        self._rows, self._gray = rows, gray
+        _, height, width = before.shape
+        self._before = before.view(np.uint64).reshape(2, -1)  # 8 pixels each, fast to compare and to move
+        words = width // 8
+        down, across = _cut(height, width, size)
+        self._sources = _number_tiles(height, words, down, across)  # which words a tile is made of,
+        self._targets = _number_tiles(size, size, down, across)  # and which pixels of a picture it makes
+        self._tiles = _tile_of_each(height, words, down, across)
+        self._changed = np.zeros(down * across, bool)
+        self._tile_width, self._small_width = width // across, size // across
+
+    def develop(self, pair: np.ndarray, picture: np.ndarray) -> None:
+        words = pair[:, self._rows].view(np.uint64).reshape(2, -1)
+        differs = words != self._before
         self._changed[:] = False
         self._changed[self._tiles[(differs[0] | differs[1]).nonzero()[0]]] = True
         changed = self._changed.nonzero()[0]
         if not len(changed):
             return
-        colours = words.take(self._sources[changed], axis=1).view(np.uint8).reshape(2, -1)
-        earlier, later = cv2.LUT(colours, self._gray)
+        sources = self._sources[changed]
+        colours = words.take(sources, axis=1)
+        self._before[:, sources] = colours
+        earlier, later = cv2.LUT(colours.view(np.uint8).reshape(2, -1), self._gray)
         targets = self._targets[changed]
         shape = (self._small_width, targets.size // self._small_width)
         column = np.maximum(earlier, later).reshape(-1, self._tile_width)  # all tiles, one below the other
@@ -104,6 +145,13 @@ class Camera:
 
 
 # Tables are shared by all games of a process; at 84 x 84 they take 120 KB.
+
+
+def _cut(height: int, width: int, size: int) -> tuple[int, int]:
+    """As many tiles, down and across, as all can be cut into: the screen, its words, and the picture."""
+    if size > min(height, width):  # then INTER_AREA interpolates, across the tiles
+        return 1, 1
+    return gcd(height, size), gcd(width, size, width // 8)
 
 
 @cache
@@ -118,3 +166,110 @@ def _tile_of_each(height: int, width: int, down: int, across: int) -> np.ndarray
     """The number of the tile that each cell belongs to, [cell]."""
     tiles = np.arange(down * across).reshape(down, 1, across, 1)
     return np.broadcast_to(tiles, (down, height // down, across, width // across)).reshape(-1)
+
+
+# ---------------------------------------------------------------------------------------------------
+# Compiled
+
+
+class _CTaps(ctypes.Structure):
+    _fields_ = (("first", ctypes.c_void_p), ("count", ctypes.c_void_p), ("weights", ctypes.c_void_p),
+                ("most", ctypes.c_int64))  # fmt: skip
+
+
+class _CCamera(ctypes.Structure):
+    _fields_ = (
+        ("gray", ctypes.c_void_p), ("before", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in
+          ("down", "across", "rows", "columns", "small_rows", "small_columns", "halves")),
+        ("vertical", _CTaps), ("horizontal", _CTaps),
+    )  # fmt: skip
+
+
+def _load() -> Any:
+    """The compiled function; None where there is none, or none that fits this machine."""
+    spec = find_spec("a3c.envs._screen")
+    if spec is None or spec.origin is None:
+        return None
+    try:
+        function = ctypes.PyDLL(spec.origin).develop  # keeps the GIL: it takes less time than giving it back
+    except (OSError, AttributeError):
+        return None
+    function.argtypes, function.restype = [ctypes.c_void_p] * 4, None
+    return function
+
+
+_develop = _load()
+
+COMPILED = _develop is not None
+"""Whether screen.c was compiled with this installation."""
+
+_MOST_ROWS, _MOST_COLUMNS = 256, 160  # of a tile, as in screen.c
+
+
+class _CompiledFilm:
+    """The same as `_PlainFilm`, by screen.c."""
+
+    def __init__(self, before: np.ndarray, rows: slice, gray: np.ndarray, size: int) -> None:
+        _, height, width = before.shape
+        down, across = _cut(height, width, size)
+        down_by, across_by = height // down, width // across
+        vertical, horizontal = _taps(down_by, size // down), _taps(across_by, size // across)
+        self._camera = _CCamera(
+            gray.ctypes.data, before.ctypes.data, down, across, down_by, across_by,
+            size // down, size // across,
+            height == width == 2 * size, _pointers(vertical), _pointers(horizontal),
+        )  # fmt: skip
+        self._behind = before, gray, vertical, horizontal  # kept, for their addresses are there
+        self._rows = rows
+        self._pair = self._picture = np.zeros(0)  # of the last call; to ask for addresses takes time
+        self._addresses = (0, 0, 0, 0)
+
+    def develop(self, pair: np.ndarray, picture: np.ndarray) -> None:
+        if pair is not self._pair or picture is not self._picture:
+            self._pair, self._picture = pair, picture
+            earlier, later = pair[:, self._rows]
+            pointers = (earlier.ctypes.data, later.ctypes.data, picture.ctypes.data)
+            self._addresses = (ctypes.addressof(self._camera), *pointers)
+        _develop(*self._addresses)
+
+
+@cache
+def _taps(length: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of which of `length` pixels each of `size` is made, and with which weights, asked of OpenCV: the first
+    one, their number, and the weights [size, most]."""
+    of_all = cv2.resize(np.eye(length, dtype=np.float32), (size, length), interpolation=cv2.INTER_AREA).T
+    there = of_all != 0
+    first, count = there.argmax(1).astype(np.int32), there.sum(1).astype(np.int32)
+    weights = np.zeros((size, count.max()), np.float32)
+    for row, start, number, all_weights in zip(weights, first, count, of_all, strict=True):
+        row[:number] = all_weights[start : start + number]
+    return first, count, weights
+
+
+def _pointers(taps: tuple[np.ndarray, np.ndarray, np.ndarray]) -> _CTaps:
+    return _CTaps(*(part.ctypes.data for part in taps), taps[2].shape[1])
+
+
+@cache
+def _fits(height: int, width: int, size: int) -> bool:
+    """Whether screen.c makes the very pictures that this machine's OpenCV does; found out by trying it."""
+    down, across = _cut(height, width, size)
+    if not COMPILED or size > min(height, width):
+        return False
+    if height // down > _MOST_ROWS or width // across > _MOST_COLUMNS:
+        return False
+    random = np.random.default_rng(0)
+    gray = np.arange(256, dtype=np.uint8)
+    befores, pictures = np.zeros((2, 2, height, width), np.uint8), np.zeros((2, size, size), np.uint8)
+    all_rows = slice(0, height)
+    films: list[_Film] = [_PlainFilm(befores[0], all_rows, gray, size)]
+    films.append(_CompiledFilm(befores[1], all_rows, gray, size))
+    for _ in range(4):
+        pair = random.integers(0, 256, (2, height, width), np.uint8)
+        for film, picture in zip(films, pictures, strict=True):
+            film.develop(pair, picture)
+    return np.array_equal(*pictures) and np.array_equal(*befores)
+
+
+_Film = _PlainFilm | _CompiledFilm

@@ -19,12 +19,13 @@ def pipe_directory() -> Path:
     return Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or "/tmp/nvidia-mps")
 
 
-def mps_runs() -> bool:
-    """Whether the daemon listens. Asked without talking to it: connecting with a socket of another kind than
-    its own is refused as that where somebody listens, and otherwise where nobody does."""
+def mps_runs(folder: Path | None = None) -> bool:
+    """Whether the daemon listens, in this folder or the usual one. Asked without talking to it: connecting
+    with a socket of another kind than its own is refused as that where somebody listens, and otherwise where
+    nobody does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(str(pipe_directory() / "control"))
+            probe.connect(str((folder or pipe_directory()) / "control"))
         except OSError as error:
             return error.errno == errno.EPROTOTYPE
     return True

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import platform
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
@@ -12,10 +16,22 @@ from ale_py import ALEInterface, LoggerMode, roms
 from hypothesis import given
 from hypothesis import strategies as st
 
+from a3c.envs import screen
 from a3c.envs.screen import CROPS, DEFAULT_CROP, NTSC_GRAY, Camera
 
 GAMES = [game for game in roms.get_all_rom_ids() if game not in ("combat", "joust", "maze_craze", "warlords")]
 SOME_GAMES = ["breakout", "carnival", "enduro", "freeway", "ms_pacman", "pacman", "pooyan", "video_pinball"]
+
+
+@contextmanager
+def compiled_or_not(compiled: bool) -> Iterator[None]:
+    """Cameras that are made inside use screen.c where they can, or not."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not compiled:
+            patch.setattr(screen, "_fits", lambda *shape: False)
+        elif not screen.COMPILED:
+            pytest.skip("a3c/envs/screen.c was not compiled with this installation")
+        yield
 
 
 class Screens:
@@ -38,6 +54,7 @@ def plain(earlier: np.ndarray, later: np.ndarray, rows: slice, size: int) -> np.
     return cv2.resize(np.maximum(earlier, later)[rows], (size, size), interpolation=cv2.INTER_AREA)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @given(
     height=st.sampled_from([210, 214, 220, 230]),
     size=st.sampled_from([16, 42, 64, 80, 84, 96, 160, 200, 256]),
@@ -45,11 +62,12 @@ def plain(earlier: np.ndarray, later: np.ndarray, rows: slice, size: int) -> np.
     seed=st.integers(0, 2**32 - 1),
 )
 def test_pictures_of_any_screens_are_those_of_one_plain_resize(
-    height: int, size: int, rows: slice, seed: int
+    compiled: bool, height: int, size: int, rows: slice, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
     emulator: Any = Screens(height)
-    camera = Camera(emulator, rows, size)
+    with compiled_or_not(compiled):
+        camera = Camera(emulator, rows, size)
     picture = np.zeros((size, size), np.uint8)
     for _ in range(6):
         grays = []
@@ -61,6 +79,38 @@ def test_pictures_of_any_screens_are_those_of_one_plain_resize(
         single = bool(random.integers(2))
         camera.develop(picture, single)
         assert np.array_equal(picture, plain(grays[1] if single else grays[0], grays[1], rows, size))
+
+
+@pytest.mark.parametrize(
+    ("height", "size"), [(210, 84), (160, 80), (168, 80), (188, 80), (178, 80), (250, 84)]
+)
+def test_the_usual_pictures_are_made_by_the_compiled_loops(height: int, size: int) -> None:
+    """Not by their stand-in, because OpenCV would round differently."""
+    if not screen.COMPILED or platform.machine() != "x86_64":
+        pytest.skip("not compiled here, or another OpenCV")
+    assert screen._fits(height, 160, size)
+
+
+def test_cameras_of_two_threads_do_not_disturb_each_other() -> None:
+    wrong: list[str] = []
+
+    def take_pictures(colour: int) -> None:
+        emulator: Any = Screens(210)
+        camera, picture = Camera(emulator, slice(0, 210), 84), np.zeros((84, 84), np.uint8)
+        for i in range(200):
+            emulator.colours[:] = colour + 2 * (i % 2)
+            camera.expose(False)
+            camera.expose(True)
+            camera.develop(picture)
+            if (picture != NTSC_GRAY[emulator.colours[0, 0]]).any():
+                wrong.append(threading.current_thread().name)
+
+    threads = [threading.Thread(target=take_pictures, args=(colour,)) for colour in (40, 120)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
 
 
 @pytest.mark.parametrize("length", [160, 168, 178, 188, 194, 210, 214, 220, 230, 250])
@@ -103,9 +153,11 @@ def _check_game(game: str, steps: int) -> None:
             emulator.reset_game()
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("game", SOME_GAMES)
-def test_pictures_of_games_are_those_of_the_emulators_own_gray_screens(game: str) -> None:
-    _check_game(game, steps=150)
+def test_pictures_of_games_are_those_of_the_emulators_own_gray_screens(game: str, compiled: bool) -> None:
+    with compiled_or_not(compiled):
+        _check_game(game, steps=100)
 
 
 @pytest.mark.slow
