@@ -18,7 +18,7 @@ TINY = ["--envs-per-worker", "2", "--num-steps", "5", "--log-every", "0.5", "--e
 """Flags that keep a test run small."""
 
 
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 """How long anything may take that does not take long, on the slowest machine. Where it is quick a deadline
 costs nothing, so no test needs a shorter one."""
 
@@ -36,7 +36,8 @@ def wait_for(condition, timeout_s=PATIENCE_S, what="the condition"):
 
 class Run:
     """A `run.py` in a process of its own, in a folder of its own; `within` is a command that execs it,
-    `output` a descriptor in the place of a file, and `fresh` wants an interpreter that starts with `env`."""
+    `output` a descriptor in the place of a file. With `env` it has an interpreter that starts so, unless it
+    is said to be `warm`, as where nothing of `env` is read by Python or by what is imported."""
 
     def __init__(
         self,
@@ -46,14 +47,14 @@ class Run:
         env: dict[str, str] | None = None,
         within: tuple[str, ...] = (),
         output: int | None = None,
-        fresh: bool = False,
+        warm: bool = False,
     ):
         self.path = folder / run_dir
         self.output_path = folder / f"output-{time.monotonic_ns()}.txt"
         environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", **(env or {})}
         command = [str(ROOT / "run.py"), "--run-dir", str(self.path), *flags]
         self.process: subprocess.Popen[bytes] | WarmProcess
-        if not (env or fresh or within or output is not None):
+        if not ((env and not warm) or within or output is not None):
             self.output_path.touch()
             outputs = ("/dev/null", str(self.output_path), str(self.output_path))
             self.process = WarmProcess(Start(tuple(command), str(folder), environ, *outputs))

@@ -56,7 +56,7 @@ def test_seeds_are_trained_until_it_is_enough_then_judged(tmp_path, monkeypatch)
     monkeypatch.setattr(common, "RESULTS", tmp_path)
     monkeypatch.setattr(learning, "RESULTS", tmp_path)
     monkeypatch.setattr(learning, "RECENT_S", 1.0)
-    run_flags = ["--env", "CartPole-v1", "--workers", "1", "--log-every", "1"]
+    run_flags = ["--env", "CartPole-v1", "--workers", "0", "--log-every", "1"]
     flags = ["--seeds", "1", "2", "--games", "3", "--score", "9", "--enough", "9", "--checkpoint-every", "1s"]
     flags += ["--max-time", "100s", "--runs", str(tmp_path / "runs")]
     monkeypatch.setattr(sys, "argv", ["learning", "--name", "x", *flags, "--", *run_flags])

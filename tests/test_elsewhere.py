@@ -43,7 +43,7 @@ def test_without_what_only_linux_has_a_run_trains_and_is_stopped(tmp_path: Path)
         stopped = subprocess.run(stop, env=os.environ | ELSEWHERE, capture_output=True, text=True)
         assert stopped.returncode == 0, stopped.stderr
         assert run.end() == 0
-        wait_for(lambda: gone(family), 10, "the end of all processes")
+        wait_for(lambda: gone(family), what="the end of all processes")
         assert run.checkpoints()
         assert run.output.count("not tested on this system") == 1
 
@@ -53,7 +53,7 @@ def test_without_what_only_linux_has_nothing_outlives_a_killed_run(tmp_path: Pat
         run.training()
         family = run.family()
         run.signal(signal.SIGKILL)
-        wait_for(lambda: gone(family), 20, "the end of all processes")
+        wait_for(lambda: gone(family), what="the end of all processes")
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ import shlex
 import shutil
 import signal
 import subprocess
-import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -36,10 +35,16 @@ def with_small(size, *folders):
 
 
 def fill(file):
-    """Writes until there is no room."""
-    with open(file, "wb", buffering=0) as filler:
+    """Writes until there is no room, also where some is free again."""
+    with open(file, "ab", buffering=0) as filler, suppress(OSError):
         while True:
             filler.write(bytes(4096))
+
+
+def removed(folder):
+    """Removes it, unless something is written to it meanwhile; returns whether it is gone."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
 
 
 def unsaved(run):
@@ -55,31 +60,30 @@ def test_f26_f27_f29_a_disk_that_is_full_and_then_has_room(tmp_path):
         run.path = Path(f"/proc/{run.process.pid}/root{run.path}")  # as the run sees it
         run.training()
         wait_for(run.checkpoints, what="a checkpoint")
-        with pytest.raises(OSError, match="No space"):
-            fill(run.path.parent / "filler")
-        wait_for(lambda: len(unsaved(run)) >= 2, what="training that goes on without checkpoints")
+        filler = run.path.parent / "filler"
+        wait_for(lambda: fill(filler) or len(unsaved(run)) >= 2, what="training without checkpoints")
         assert run.checkpoints()
-        (run.path.parent / "filler").unlink()
+        filler.unlink()
         last = unsaved(run)[-1]
         wait_for(lambda: int(run.checkpoints()[-1].name[5:14]) > last, what="a checkpoint again")
         run.wait_until(lambda s: s["steps"] > last, what="a status again")
         run.signal(signal.SIGTERM)
-        assert run.end(30) == 0, run.output
+        assert run.end() == 0, run.output
     assert "Traceback" not in run.output
 
 
-@pytest.mark.parametrize("change", ["deleted", "moved", "replaced"])
-def test_f28_f81_a_run_directory_that_is_gone(tmp_path, change):
+@pytest.mark.parametrize(("change", "workers"), [("deleted", "1"), ("moved", "0"), ("replaced", "0")])
+def test_f28_f81_a_run_directory_that_is_gone(tmp_path, change, workers):
     """The run ends; what is in its place then is left alone, and where it is now it can be continued."""
-    with Run(tmp_path, *CARTPOLE) as run:
+    with Run(tmp_path, *CARTPOLE, "--workers", workers) as run:
         run.training()
         run.wait_until(lambda s: s["evaluator"]["state"] == "running" and s["checkpoint"])
         run.path.rename(tmp_path / "moved")
         if change == "deleted":
-            shutil.rmtree(tmp_path / "moved")
+            wait_for(lambda: removed(tmp_path / "moved"), what="a folder that is deleted")
         elif change == "replaced":
             run.path.mkdir()
-        assert run.end(30) == 6, run.output
+        assert run.end() == 6, run.output
     assert "is no longer this run's folder: it was moved, deleted or replaced" in run.output
     assert "Traceback" not in run.output
     assert not run.path.exists() or os.listdir(run.path) == []
@@ -130,9 +134,8 @@ def test_f02_killed_inside_an_update(locked):
             store = SharedStore(memory, optim, 0, board, 0, turns)
             while True:
                 store.push(gradients, 0)
-        deadline = time.monotonic() + 5  # a lock that its dead holder keeps would stop the next one
-        while board.total("updates") < before + 3:
-            assert time.monotonic() < deadline
+        # a lock that its dead holder keeps would stop the next one
+        wait_for(lambda before=before: board.total("updates") >= before + 3, what="three updates")
         for _ in range(rng.randrange(20_000)):  # somewhere inside one of the next
             pass
         os.kill(child, signal.SIGKILL)
@@ -147,8 +150,8 @@ def test_f90_nobody_else_can_hold_the_turn(tmp_path):
         before = run.training()["updates"]
         for path in run.path.rglob("*"):
             if path.name != "lock":  # which the run holds, as its folder
-                file = held.enter_context(opened(path))
-                fcntl.flock(file, fcntl.LOCK_EX)
+                with suppress(FileNotFoundError):  # a status that had another name for a moment
+                    fcntl.flock(held.enter_context(opened(path)), fcntl.LOCK_EX)
         run.wait_until(lambda s: s["updates"] > before + 200)
         run.signal(signal.SIGTERM)
         assert run.end() == 0, run.output

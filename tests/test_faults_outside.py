@@ -21,6 +21,7 @@ from a3c.settings.groups import RunConfig
 from a3c.storage.run_lock import lock_holder
 from a3c.training.process_team import limits
 from tests.run_tools import ROOT, TINY, Run, wait_for
+from tests.warm import run_to_the_end
 
 CARTPOLE = ["--env", "CartPole-v1", "--workers", "2", "--checkpoint-every", "1", "--eval-every", "0", *TINY]
 
@@ -54,9 +55,7 @@ def manager(tmp_path):
 
 
 def a3c(*words, cwd):
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "a3c", *words]
-    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=90)
+    return run_to_the_end("-m", "a3c", *words, cwd=cwd, environ={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 def test_a_finished_service_that_is_started_again_has_not_failed(tmp_path, manager):
@@ -64,7 +63,7 @@ def test_a_finished_service_that_is_started_again_has_not_failed(tmp_path, manag
     once = ["--env", "CartPole-v1", "--workers", "0", "--max-steps", "20", "--eval-every", "0", *TINY]
     with Run(tmp_path, *once) as run:
         assert run.end() == 0, run.output
-    with Run(tmp_path, "--load", env={"NOTIFY_SOCKET": manager.path}) as again:
+    with Run(tmp_path, "--load", env={"NOTIFY_SOCKET": manager.path}, warm=True) as again:
         assert again.end() == 0, again.output
     assert "is finished: --max-steps 20 is reached" in again.output
     assert manager.listen() == ["READY=1", "STOPPING=1"]
@@ -73,16 +72,17 @@ def test_a_finished_service_that_is_started_again_has_not_failed(tmp_path, manag
 def test_f18_f46_a_service_that_is_frozen_asked_and_stopped(tmp_path, manager):
     """One run through all of it: ready, frozen, resumed, a worker replaced on request, stopped."""
     environ = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "1000000"}
-    with Run(tmp_path, *CARTPOLE, "--stall-after", "3", env=environ) as run:
+    with Run(tmp_path, *CARTPOLE, "--stall-after", "3", env=environ, warm=True) as run:
         assert "READY=1" not in manager.listen()
         status = run.training()
-        wait_for(lambda: "READY=1" in manager.listen(), 10, "readiness")
+        wait_for(lambda: "READY=1" in manager.listen(), what="readiness")
         pings = manager.pings()
-        wait_for(lambda: manager.pings() > pings + 1, 10, "signs of life")
+        wait_for(lambda: manager.pings() > pings + 1, what="signs of life")
 
         family = run.family()
         for process in family:  # as Ctrl-Z and a closed laptop do; longer than the stall limit
             process.suspend()
+        wait_for(lambda: all(p.status() == psutil.STATUS_STOPPED for p in family), what="all of it to stop")
         pings, frozen_until = manager.pings(), time.monotonic() + 5
         while time.monotonic() < frozen_until:
             assert manager.pings() == pings  # systemd would end it now
@@ -92,7 +92,7 @@ def test_f18_f46_a_service_that_is_frozen_asked_and_stopped(tmp_path, manager):
             process.resume()
         steps = status["steps"]
         later = run.wait_until(lambda s: s["steps"] > steps + 200)
-        wait_for(lambda: manager.pings() > pings, 10, "signs of life again")
+        wait_for(lambda: manager.pings() > pings, what="signs of life again")
         assert [w["restarts"] for w in later["workers"]] == [0, 0]
         assert later["evaluator"]["restarts"] == 0
 
@@ -105,11 +105,11 @@ def test_f18_f46_a_service_that_is_frozen_asked_and_stopped(tmp_path, manager):
         assert [w["restarts"] for w in after] == [0, 1]
         assert after[0]["pid"] == status["workers"][0]["pid"]
         run.signal(signal.SIGUSR1)  # shows where the main process is, and harms nothing
-        wait_for(lambda: "until_end" in run.output, 10, "the stack")
+        wait_for(lambda: "until_end" in run.output, what="the stack")
 
         assert "STOPPING=1" not in manager.listen()
         run.signal(signal.SIGTERM)
-        assert run.end(30) == 0, run.output
+        assert run.end() == 0, run.output
     assert [text for text in manager.listen() if text != "WATCHDOG=1"] == ["READY=1", "STOPPING=1"]
     assert a3c("restart-worker", "run", "1", cwd=tmp_path).returncode == 2
 
@@ -117,9 +117,10 @@ def test_f18_f46_a_service_that_is_frozen_asked_and_stopped(tmp_path, manager):
 def test_f15_f27_a_lost_terminal_may_be_ignored(tmp_path):
     """The terminal goes away: SIGHUP to the whole session, and every write to it fails."""
     ours, theirs = pty.openpty()
-    command = [sys.executable, str(ROOT / "run.py"), "--run-dir", str(tmp_path / "run"), *CARTPOLE]
+    command = [sys.executable, str(ROOT / "run.py"), "--run-dir", str(tmp_path / "run")]
+    flags = [*CARTPOLE, "--workers", "1", "--on-hup", "ignore"]
     process = psutil.Popen(
-        [*command, "--on-hup", "ignore"], cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs,
+        [*command, *flags], cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs,
         start_new_session=True, preexec_fn=take_terminal, env={**os.environ, "TERM": "xterm"},
     )  # fmt: skip
     os.close(theirs)
@@ -132,17 +133,17 @@ def test_f15_f27_a_lost_terminal_may_be_ignored(tmp_path):
         return json.loads(status.read_text())["steps"] if status.exists() else 0
 
     try:
-        wait_for(lambda: steps() > 200, 60, "training")
+        wait_for(lambda: steps() > 200, what="training")
         os.close(ours)
         process.send_signal(signal.SIGHUP)
         before = json.loads(status.read_text())["steps"]
-        wait_for(lambda: json.loads(status.read_text())["steps"] > before + 500, 30, "more steps")
+        wait_for(lambda: json.loads(status.read_text())["steps"] > before + 500, what="more steps")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(300) == 0
     finally:
         for p in (*process.children(recursive=True), process) if process.is_running() else ():
             p.kill()
-        process.wait(10)
+        process.wait(300)
     assert json.loads(status.read_text())["state"] == "stopped"
 
 
@@ -163,7 +164,7 @@ def test_f27_nobody_reads_the_output(tmp_path):
     )
     assert process.stdout.readline()
     process.stdout.close()
-    assert process.wait(60) == 0
+    assert process.wait(300) == 0
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"
 
 
@@ -189,8 +190,8 @@ def blow_during_start(tmp_path, signum, delay):
         with pytest.raises(subprocess.TimeoutExpired):
             run.process.wait(delay)
         run.signal(signum)
-        code = run.end(60)
-        wait_for(lambda: not marked(mark), 5, "all processes to end")
+        code = run.end()
+        wait_for(lambda: not marked(mark), what="all processes to end")
     if run.path.exists():
         assert lock_holder(run.path) is None
     return code, run
@@ -212,6 +213,9 @@ def test_f16_a_signal_at_any_moment_of_the_start(tmp_path, signum):
 def check_f16(tmp_path, signum, delay):
     """Before the handlers are in place the signal itself ends the process; then it is a graceful stop."""
     code, run = blow_during_start(tmp_path, signum, delay)
+    if "Fatal Python error: init_" in run.output:  # Python itself was not there yet, which then ends with 1
+        assert (code, signum, run.path.exists()) == (1, signal.SIGINT, False), run.output
+        return
     assert code in (0, -signum, 128 + signum), run.output
     if code == 0:
         assert run.status()["state"] == "stopped"

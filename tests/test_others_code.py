@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
 from tests.run_tools import ROOT
+from tests.warm import run_to_the_end
 
 MODULE = """
 import gymnasium, numpy as np, os
@@ -29,6 +28,13 @@ class Mine(gymnasium.Env):
 gymnasium.register("Mine-v0", Mine)
 open("imported", "a").write("x")
 """
+INSTALLED = """
+import sys
+from a3c.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
+"""
 TYPED = ["--env", "mine:Mine-v0"]
 RUN = ["--workers", "1", "--num-steps", "5", "--eval-every", "0.5", "--eval-episodes", "2"]
 
@@ -38,6 +44,8 @@ def folder(tmp_path_factory):
     """With a module of an environment, and a short run in it."""
     folder = tmp_path_factory.mktemp("mine")
     (folder / "mine.py").write_text(MODULE)
+    (folder / "bin").mkdir()
+    (folder / "bin" / "a3c").write_text(INSTALLED)
     done = a3c(folder, "run", *TYPED, *RUN, "--max-steps", "300", "--run-dir", "run")
     assert done.returncode == 0, done.stderr
     assert json.loads((folder / "run" / "status.json").read_text())["best_score"] == 5
@@ -46,11 +54,8 @@ def folder(tmp_path_factory):
 
 def a3c(folder, *words):
     """The command as it is installed: the current folder is not on its path."""
-    command = [sys.executable, "-P", "-c", "import sys; from a3c.cli import main; sys.exit(main())", *words]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        command, cwd=folder, env=environ, capture_output=True, text=True, timeout=110, check=False
-    )
+    return run_to_the_end(str(folder / "bin" / "a3c"), *words, cwd=folder, environ=environ)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A real run and real signals: stopping, dying, restarting, resuming."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -21,8 +22,8 @@ def test_f12_f13_f15_a_signal_stops_gracefully(tmp_path, signum):
         family = run.family()
         assert len(family) >= 4
         run.signal(signum)
-        assert run.end(15) == 0, run.output
-        wait_for(lambda: gone(family), 2, "all processes to end")
+        assert run.end() == 0, run.output
+        wait_for(lambda: gone(family), what="all processes to end")
     status = run.status()
     assert status["state"] == "stopped"
     assert f"stopped by {signum.name}" in run.output
@@ -35,7 +36,7 @@ def test_f13_ctrl_c_reaches_every_process_of_the_terminal(tmp_path):
     with Run(tmp_path, *CARTPOLE, *TWO_WORKERS) as run:
         run.training()
         os.killpg(run.process.pid, signal.SIGINT)
-        assert run.end(15) == 0, run.output
+        assert run.end() == 0, run.output
     assert run.status()["state"] == "stopped"
     assert not any("Traceback" in log.read_text() for log in (run.path / "logs").glob("*.log"))
 
@@ -47,7 +48,7 @@ def test_f17_killed_main_leaves_nothing_and_the_run_goes_on(tmp_path):
         family = run.family()
         run.signal(signal.SIGKILL)
         run.end()
-        wait_for(lambda: gone(family), 5, "the children to end")
+        wait_for(lambda: gone(family), what="the children to end")
     left = [path.name for path in Path("/dev/shm").iterdir()]
     assert not [name for name in left for p in family if name.startswith(f"torch_{p.pid}_")]
     saved = read_checkpoint(run.checkpoints()[-1])
@@ -58,25 +59,26 @@ def test_f17_killed_main_leaves_nothing_and_the_run_goes_on(tmp_path):
     assert again.status()["steps"] >= steps + 100
 
 
-def test_f01_a_killed_worker_is_replaced_alone(tmp_path):
+def test_f01_f19_a_killed_worker_and_a_killed_evaluator_are_replaced_alone(tmp_path):
     with Run(tmp_path, *CARTPOLE, *TWO_WORKERS) as run:
-        first = run.training()["workers"]
-        os.kill(first[0]["pid"], signal.SIGKILL)
+        status = run.training()
+        first = status["workers"]
+        for process in (first[0], status["evaluator"]):
+            os.kill(process["pid"], signal.SIGKILL)
         after = run.wait_until(
             lambda s: (
-                s["workers"][0]["restarts"] == 1
-                and s["workers"][0]["state"] == "running"
-                and s["workers"][0]["steps"] > first[0]["steps"]
+                all(p["restarts"] == 1 and p["state"] == "running" for p in (s["workers"][0], s["evaluator"]))
+                and all(w["steps"] > former["steps"] for w, former in zip(s["workers"], first, strict=True))
             ),
-            what="the restart",
+            what="the restarts",
         )
         assert after["workers"][1]["restarts"] == 0
         assert after["workers"][1]["pid"] == first[1]["pid"]
-        assert after["workers"][1]["steps"] > first[1]["steps"]
         run.signal(signal.SIGTERM)
-        assert run.end(15) == 0, run.output
-    assert "worker-0" in run.output
-    assert "SIGKILL" in run.output
+        assert run.end() == 0, run.output
+    for name in ("worker-0", "evaluator"):
+        assert re.search(rf"{name} \(pid \d+\) was killed by SIGKILL", run.output)
+    assert run.checkpoints()
 
 
 def test_f05_an_environments_error_reaches_the_main_log(tmp_path):
@@ -92,7 +94,7 @@ def test_f05_an_environments_error_reaches_the_main_log(tmp_path):
     with Run(tmp_path, *flags, "--workers", "1", *TINY) as run:
         run.wait_until(lambda s: s["workers"][0]["restarts"] == 1 and s["workers"][0]["state"] == "running")
         run.signal(signal.SIGTERM)
-        assert run.end(15) == 0
+        assert run.end() == 0
     log = (run.path / "logs" / "main.log").read_text()
     assert "ArithmeticError: planted failure" in log
     for fact in ("worker=0", "fault_env:Fault-v0", "seeds=", "step="):
@@ -102,18 +104,18 @@ def test_f05_an_environments_error_reaches_the_main_log(tmp_path):
 def test_f06_a_run_without_workers_does_not_go_on(tmp_path):
     flags = ["--env", "fault_env:Fault-v0", "--env-kwargs", "mode=raise", "at=1", "--workers", "1", *TINY]
     with Run(tmp_path, *flags) as run:
-        assert run.end(100) == 5, run.output
+        assert run.end() == 5, run.output
     assert run.status()["state"] == "failed"
     assert "error:" in run.output
 
 
-@pytest.mark.parametrize("mode", ["nan_observation", "nan_reward"])
-def test_f31_nonfinite_numbers_never_reach_the_weights(tmp_path, mode):
+def test_f31_nonfinite_numbers_never_reach_the_weights(tmp_path):
+    """Here an observation; rewards, and all algorithms, are in tests/agents/test_traits.py."""
     flags = [
         "--env",
         "fault_env:Fault-v0",
         "--env-kwargs",
-        f"mode={mode}",
+        "mode=nan_observation",
         "at=50",
         "times=1",
         f"tally={tmp_path / 'tally'}",
@@ -121,7 +123,7 @@ def test_f31_nonfinite_numbers_never_reach_the_weights(tmp_path, mode):
     with Run(tmp_path, *flags, "--workers", "1", *TINY) as run:
         run.wait_until(lambda s: s["workers"][0]["restarts"] == 1 and s["workers"][0]["state"] == "running")
         run.signal(signal.SIGTERM)
-        assert run.end(15) == 0
+        assert run.end() == 0
     assert "non-finite" in (run.path / "logs" / "main.log").read_text()
     assert all(torch.isfinite(t).all() for t in read_checkpoint(run.checkpoints()[-1]).model.values())
 
@@ -135,13 +137,13 @@ def test_f14_a_second_signal_forces(tmp_path):
 
 
 def test_f14_a_stop_wakes_paused_processes(tmp_path):
-    """They leave by themselves, long before the time for it is over."""
-    with Run(tmp_path, *CARTPOLE, "--grace", "60") as run:
+    """They leave by themselves: the time for it is never over."""
+    with Run(tmp_path, *CARTPOLE, "--grace", "1h") as run:
         status = run.training()
         for pid in (status["workers"][0]["pid"], status["evaluator"]["pid"]):
             os.kill(pid, signal.SIGSTOP)
         run.signal(signal.SIGTERM)
-        assert run.end(25) == 0, run.output
+        assert run.end() == 0, run.output
         assert run.checkpoints()
     assert "did not end in time" not in (run.path / "logs" / "main.log").read_text()
 
@@ -155,27 +157,16 @@ def test_f66_frozen_workers_keep_no_other_from_its_turn(tmp_path):
         for worker in status["workers"][:2]:
             os.kill(worker["pid"], signal.SIGSTOP)
         after = run.wait_until(
-            lambda s: all(w["restarts"] == 1 and w["state"] == "running" for w in s["workers"][:2])
+            lambda s: all(w["restarts"] >= 1 and w["state"] == "running" for w in s["workers"][:2])
         )
         run.wait_until(lambda s: all(w["steps"] > after["workers"][w["id"]]["steps"] for w in s["workers"]))
         assert run.status()["workers"][2]["restarts"] == 0
         run.signal(signal.SIGTERM)
-        assert run.end(15) == 0, run.output
-
-
-def test_f19_a_killed_evaluator_is_replaced_and_training_goes_on(tmp_path):
-    with Run(tmp_path, *CARTPOLE) as run:
-        status = run.training()
-        os.kill(status["evaluator"]["pid"], signal.SIGKILL)
-        run.wait_until(lambda s: s["evaluator"]["restarts"] == 1 and s["evaluator"]["state"] == "running")
-        assert all(w["restarts"] == 0 for w in run.status()["workers"])
-        run.signal(signal.SIGTERM)
-        assert run.end(15) == 0, run.output
-    assert run.checkpoints()
+        assert run.end() == 0, run.output
 
 
 def test_f33_a_second_start_on_one_directory_is_refused(tmp_path):
-    with Run(tmp_path, *CARTPOLE) as run:
+    with Run(tmp_path, *CARTPOLE, "--workers", "0") as run:
         run.training()
         with Run(tmp_path, "--load") as second:
             assert second.end() == 3, second.output
@@ -187,10 +178,11 @@ def test_resume_continues_exactly_where_the_checkpoint_was(tmp_path):
     """Kill, resume for no step: average, weights, moments, counters and record are those saved."""
     with Run(tmp_path, *CARTPOLE, "--average-updates", "50") as run:
         wait_for(lambda: len(run.checkpoints()) >= 2 and run.checkpoints("best"), what="checkpoints")
+        family = run.family()
         run.signal(signal.SIGKILL)
-        run.end()
+        wait_for(lambda: gone(family), what="the end of who writes checkpoints")
     saved = read_checkpoint(run.checkpoints()[-1])
-    flags = ["--load", "--max-steps", "1", "--eval-every", "0"]
+    flags = ["--load", "--max-steps", "1", "--eval-every", "0", "--workers", "0"]
     with Run(tmp_path, *flags) as again:
         assert again.end() == 0, again.output
     same = read_checkpoint(again.checkpoints()[-1])

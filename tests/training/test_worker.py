@@ -231,10 +231,10 @@ def test_a_worker_process_ends_when_it_is_told(tmp_path, stop):
 
 
 def test_one_worker_at_a_time_has_no_lag(tmp_path):
-    """Three workers, of which one plays and learns: nobody comes between its pull and its update."""
-    flags = ["--env", "CartPole-v1", "--workers", "3", "--active-workers", "1", "--eval-every", "0", *TINY]
+    """Two workers, of which one plays and learns: nobody comes between its pull and its update."""
+    flags = ["--env", "CartPole-v1", "--workers", "2", "--active-workers", "1", "--eval-every", "0", *TINY]
     with Run(tmp_path, *flags) as run:
-        run.training()
+        run.training(150)
         run.signal(signal.SIGTERM)
         assert run.end() == 0, run.output
     rows = [row for row in read_json_lines(run.path / "metrics.jsonl") if row["kind"] == "train"]

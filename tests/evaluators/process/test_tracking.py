@@ -151,7 +151,7 @@ def curve(run_dir: Path, tag: str) -> list[tuple[int, float]]:
 
 def a_start(folder: Path, offline: dict[str, str], *flags: str) -> Path:
     """One start of a run, stopped when some points are kept; returns the file that holds them."""
-    with Run(folder, *flags, env=offline, fresh=True) as run:
+    with Run(folder, *flags, env=offline) as run:
         former = kept(run.path)
         run.wait_until(lambda s: (new := kept(run.path)[len(former) :]) and len(points(new[0])) > 3)
         helpers = writers(run)
@@ -182,7 +182,7 @@ def test_an_offline_run_has_the_curves_of_tensorboard_and_goes_on_after_a_resume
 def test_f88_its_processes_end_with_a_killed_evaluator_and_with_a_killed_run(
     tmp_path: Path, offline: dict[str, str]
 ) -> None:
-    with Run(tmp_path, *TRACKED, env=offline, fresh=True) as run:
+    with Run(tmp_path, *TRACKED, env=offline) as run:
         status = run.wait_until(lambda s: len(writers(run)) == 2 and s)
         first = writers(run)
         os.kill(status["evaluator"]["pid"], signal.SIGKILL)
