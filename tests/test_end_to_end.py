@@ -132,7 +132,7 @@ def test_a_finished_run_with_nothing_to_do_says_so_and_writes_nothing(finished):
 
 def test_a_finished_run_goes_on(finished):
     before = finished.status()["steps"]
-    with Run(finished.path.parent, "--load", "--max-steps", str(before + 200), "--workers", "0") as run:
+    with Run(finished.path.parent, "--load", "--max-steps", str(before + 200)) as run:
         assert run.end() == 0, run.output
     assert run.status()["steps"] >= before + 200
     starts = json.loads((run.path / "config.json").read_text())["starts"]
