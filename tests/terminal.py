@@ -66,7 +66,7 @@ class Screen:
         cell = self._emulator.buffer[line][column]
         return cell.fg, cell.bg
 
-    def wait_for(self, condition: Callable[[], object], timeout_s: float = 120.0) -> None:
+    def wait_for(self, condition: Callable[[], object], timeout_s: float = 300.0) -> None:
         """Reads on until it is true."""
         deadline = time.monotonic() + timeout_s
         while not condition():

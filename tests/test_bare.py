@@ -20,10 +20,9 @@ BENCHMARKS = "import benchmarks.learning, benchmarks.gpu, benchmarks.throughput"
 HIDDEN = "import cv2, sys, rich; assert not hasattr(cv2, 'imshow') and 'pygame' not in sys.modules"
 
 
-@pytest.mark.timeout(300)  # a whole start, of an interpreter that knows nothing yet
 def test_a_run_trains_without_what_only_shows(tmp_path: Path) -> None:
     with Run(tmp_path, *TRAINING, "--eval-every", "0", env=BARE) as run:
-        assert run.end(250) == 0, run.output
+        assert run.end() == 0, run.output
         assert run.checkpoints()
 
 

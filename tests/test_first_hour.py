@@ -169,7 +169,7 @@ class Home:
         """Runs `a3c play`, pressing keys in its terminal."""
         flags = shlex.split(command)[2:]
         with Player(self.path, *flags, env={"PYTHONPATH": str(self.path)}) as player:
-            player.read("q quits", timeout_s=90)
+            player.read("q quits")
             player.press(keys.encode())
             assert player.end() == 0
 
@@ -247,8 +247,8 @@ def test_a_run_in_the_background(clone):
         assert "running" in clone.run(f"a3c status {run_dir}")
         clone.run(f"a3c restart-worker {run_dir} 0")
         clone.run(f"a3c stop {run_dir}")
-        assert training.wait(120) == 0
+        assert training.wait(300) == 0
     finally:
         training.kill()
-        training.wait(120)
+        training.wait(300)
     assert list((clone.path / run_dir).glob("ckpt-*"))

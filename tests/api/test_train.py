@@ -53,7 +53,7 @@ class Script:
     def __exit__(self, *exception):
         for process in self.family():
             process.kill()
-        self.process.wait(120)
+        self.process.wait(300)
 
     def family(self) -> list[psutil.Process]:
         if self.process.poll() is not None:
@@ -62,7 +62,7 @@ class Script:
         return [main, *main.children(recursive=True)]
 
     def end(self) -> str:
-        code = self.process.wait(120)
+        code = self.process.wait(300)
         assert code == 0, self.output.read_text()
         return self.output.read_text()
 
@@ -173,7 +173,7 @@ print("not to be seen")
         family = script.family()
         # again and again: one that comes right after the first is taken for the same request
         wait_for(lambda: gone(family[1:]) or script.process.send_signal(signal.SIGINT), what="the forced end")
-        assert script.process.wait(120) == -signal.SIGINT  # as Python ends by a KeyboardInterrupt
+        assert script.process.wait(300) == -signal.SIGINT  # as Python ends by a KeyboardInterrupt
     output = script.output.read_text()
     assert "forced to end by SIGINT" in output
     assert "not to be seen" not in output

@@ -228,7 +228,7 @@ def on_a_terminal(**environment: str) -> str:
     while chunk := _read(master):
         output += chunk
     os.close(master)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert (process.returncode, errors) == (0, b"")
     return output.decode()
 

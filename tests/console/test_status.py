@@ -82,7 +82,7 @@ def start_run(runs: Path) -> Iterator[StartRun]:
     yield start
     for process in processes:
         process.kill()
-        process.communicate(timeout=120)
+        process.communicate(timeout=300)
 
 
 def write_status(folder: Path, **status: Any) -> None:
@@ -116,7 +116,7 @@ class TestStatus:
         assert main(["status", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["state"] == "running"
         process.kill()
-        process.wait(120)
+        process.wait(300)
         assert main(["status", "--json"]) == 0
         found = json.loads(capsys.readouterr().out)
         assert found["state"] == "died"
@@ -182,7 +182,7 @@ class TestWatch:
                 (runs.parent / "b").rename(runs / "b")
                 assert "running  78 steps" in watch.stdout.readline()
                 watch.send_signal(signal.SIGINT)
-                _, errors = watch.communicate(timeout=120)
+                _, errors = watch.communicate(timeout=300)
         assert (watch.returncode, errors) == (0, "")
 
     def test_of_a_run_that_is_over_it_shows_the_end(
@@ -221,7 +221,7 @@ class TestWatch:
                 shows(number)
             step(2000, state="finished")
             lock.release()
-            assert watch.wait(120) == 0
+            assert watch.wait(300) == 0
             screen.wait_for(
                 lambda: (
                     "finished" in screen.text
@@ -267,7 +267,7 @@ class TestStop:
         process = start_run("a")
         assert main(["stop"]) == 0
         assert "a stopped at 1,234 steps; continue it with --load" in capsys.readouterr().out
-        assert process.wait(120) == 0
+        assert process.wait(300) == 0
 
     def test_a_run_that_is_not_running(self, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
         write_status(runs / "a", state="finished")
@@ -285,7 +285,7 @@ class TestStop:
     def test_force_asks_twice(self, start_run: StartRun, capsys: pytest.CaptureFixture[str]) -> None:
         process = start_run("a", "slow")
         assert main(["stop", "--force", "--timeout", "1"]) == 0  # two signals too close are one
-        assert process.wait(120) == 0
+        assert process.wait(300) == 0
 
     def test_force_kills_at_last(
         self, start_run: StartRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -293,7 +293,7 @@ class TestStop:
         monkeypatch.setattr("a3c.console.status._FORCED_STOP_S", 0.3)
         process = start_run("a", "deaf")
         assert main(["stop", "--force", "--timeout", "0.3"]) == 0
-        assert process.wait(120) == -signal.SIGKILL
+        assert process.wait(300) == -signal.SIGKILL
         assert "died" in capsys.readouterr().out
 
     def test_f34_a_foreign_pid_in_the_lock_is_not_signalled(
@@ -306,8 +306,8 @@ class TestStop:
             with (runs / "a" / LOCK).open():  # and this process has it open
                 assert main(["stop"]) == 0
             assert bystander.poll() is None
-            bystander.communicate(b"\n", timeout=120)
-        assert (bystander.returncode, process.wait(120)) == (0, 0)
+            bystander.communicate(b"\n", timeout=300)
+        assert (bystander.returncode, process.wait(300)) == (0, 0)
 
     def test_a_run_on_another_host(
         self,

@@ -342,6 +342,6 @@ def test_a_spawned_process_makes_environments_in_silence(capfd: pytest.CaptureFi
     job = partial(make_env, settings("Breakout-v0"), (1,), training=True)
     child = multiprocessing.get_context("spawn").Process(target=job)
     child.start()
-    child.join(120)
+    child.join(300)
     assert child.exitcode == 0
     assert capfd.readouterr() == ("", "")

@@ -436,7 +436,7 @@ def test_children_start_from_the_main_thread_only(run_of):
 
     thread = threading.Thread(target=start)
     thread.start()
-    thread.join(120)
+    thread.join(300)
     assert len(failures) == 1
 
 
@@ -566,7 +566,7 @@ def main_of(tmp_path) -> Iterator[Callable[[str], Main]]:
     yield start
     for main in started:
         main.process.kill()
-        main.process.wait(120)
+        main.process.wait(300)
         if main.process.stdout:
             main.process.stdout.close()
 
@@ -577,7 +577,7 @@ def test_f17_nothing_outlives_a_killed_main(main_of, wait_until, manner):
     family = main.descendants()
     assert set(main.pids) <= set(family)
     main.process.kill()
-    main.process.wait(120)
+    main.process.wait(300)
     wait_until(lambda: gone(*family), what="the end of all descendants")
 
 
@@ -592,7 +592,7 @@ def test_f16_f17_not_even_children_that_were_just_born(tmp_path, wait_until, sig
         main.wait(delay)
     family = [p.pid for p in children(recursive=True)]
     main.send_signal(signum)
-    assert main.wait(120) == (0 if signum == signal.SIGTERM else -9)
+    assert main.wait(300) == (0 if signum == signal.SIGTERM else -9)
     wait_until(lambda: gone(*family), what="the end of all descendants")
 
 
@@ -601,7 +601,7 @@ def test_f12_f13_f15_a_signal_asks_for_a_stop(main_of, wait_until, signum):
     main = main_of("obedient")
     family = main.descendants()
     os.kill(main.process.pid, signum)
-    assert main.process.wait(120) == 0
+    assert main.process.wait(300) == 0
     wait_until(lambda: gone(*family))
     assert "Traceback" not in main.rest()
 
@@ -609,7 +609,7 @@ def test_f12_f13_f15_a_signal_asks_for_a_stop(main_of, wait_until, signum):
 def test_f13_ctrl_c_reaches_everybody_but_only_main_decides(main_of):
     main = main_of("obedient")
     os.killpg(main.process.pid, signal.SIGINT)
-    assert main.process.wait(120) == 0
+    assert main.process.wait(300) == 0
     assert main.rest() == "".join(main.lines[:1]) + "stopping\nended\n"
 
 
@@ -667,5 +667,5 @@ def test_f18_a_paused_main_blames_nobody(main_of, wait_until):
         main.process.wait(0.5)
     assert not gone(main.pids[0])
     os.kill(main.process.pid, signal.SIGTERM)
-    assert main.process.wait(120) == 0
+    assert main.process.wait(300) == 0
     assert "warning" not in main.rest()

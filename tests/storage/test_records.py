@@ -129,7 +129,7 @@ class TestJsonLines:
             writer.start()
         append_many(str(path), 2)
         for writer in writers:
-            writer.join(120)
+            writer.join(300)
         records = list(read_json_lines(path))
         for writer_id in range(3):
             assert [r["i"] for r in records if r["writer"] == writer_id] == list(range(200))

@@ -61,7 +61,7 @@ def start_many(number: int, tmp_path: Path, run_dir: str = "") -> list[subproces
 
 def end_all(processes: list[subprocess.Popen[str]]) -> None:
     for process in processes:
-        process.communicate(timeout=120)
+        process.communicate(timeout=300)
 
 
 def answer(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -112,7 +112,7 @@ class TestLock:
         with pytest.raises(RunDirectoryInUse, match=f"process {process.pid} on "):
             RunLock(run_dir)
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=120)
+        process.communicate(timeout=300)
         with open_run(tmp_path, choose_config(tmp_path, {"load": str(run_dir)}), COMMAND) as run:
             assert run.path == run_dir
 
@@ -121,7 +121,7 @@ class TestLock:
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
         lock.release()
         RunLock(tmp_path).release()
-        child.communicate(b"\n", timeout=120)
+        child.communicate(b"\n", timeout=300)
 
     @pytest.mark.parametrize(
         "text", ["", "garbage", "[" * 900, '{"pid": 1, "host": "\x1b[31m", "started": 3}', "[]"]

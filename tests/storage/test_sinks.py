@@ -108,7 +108,7 @@ def test_f27_pieces_stay_whole_when_somebody_reads_again(ends: tuple[int, int], 
     reader.start()
     wait_until(lambda: sink.write(b"end\n"))
     sink.drain(20.0)
-    reader.join(120)
+    reader.join(300)
     lines = received.decode().split()
     assert lines == [*(f"{i}{'.' * 999}" for i in taken), "end"]
 

@@ -205,7 +205,7 @@ def two_processes(lock, optim):
     for child in children:
         child.start()
     for child in children:
-        child.join(120)
+        child.join(300)
         assert child.exitcode == 0
     return memory, board
 

@@ -14,7 +14,7 @@ def test_rows_add_up_over_processes():
     for child in children:
         child.start()
     for child in children:
-        child.join(120)
+        child.join(300)
     assert board.total("env_steps") == 100 + 2 * 2000 * 3
     assert board.counters().updates == 10 + 2 * 2000
     assert board.get(0, "updates") == 2000

@@ -97,6 +97,6 @@ class Browser:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait(120)
+        self._process.wait(300)
         os.close(self._to)
         os.close(self._from)

@@ -46,7 +46,7 @@ def board(tmp_path_factory):
         yield address
     finally:
         server.terminate()
-        server.wait(120)
+        server.wait(300)
 
 
 def fetch(url: str) -> str:

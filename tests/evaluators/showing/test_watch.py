@@ -121,7 +121,7 @@ def display(monkeypatch):
         monkeypatch.setenv("DISPLAY", f":{number.readline().strip()}")
     yield
     server.terminate()
-    server.wait(120)
+    server.wait(300)
 
 
 def test_a_window_stays_while_games_that_use_pygame_come_and_go(display, monkeypatch):
