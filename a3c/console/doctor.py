@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
+import json
 import os
 import platform
 import resource
@@ -46,9 +48,17 @@ Check = Callable[[], Iterator[Finding]]
 def doctor(argv: Sequence[str]) -> int:
     """`a3c doctor`: one line per finding; exit code 2 when something would keep a run from working."""
     parser = Parser("a3c doctor", "Checks this machine. Lines with FAIL keep runs from working.")
-    parser.parse(argv)
+    parser.add_argument(
+        "--cluster",
+        metavar="HOST:PORT",
+        nargs="?",
+        const="auto",
+        help="check the nodes of a Ray cluster as well; without an address, of the one this machine is in",
+    )
+    address = parser.parse(argv).cluster
     failed = False
-    for name, check in CHECKS.items():
+    checks = CHECKS if address is None else {**CHECKS, "cluster": lambda: cluster(address)}
+    for name, check in checks.items():
         for finding in _findings(check):
             failed |= finding.level == FAIL
             fix = f"; {finding.fix}" if finding.fix else ""
@@ -217,6 +227,19 @@ def _tmux() -> Iterator[Finding]:
         yield Finding(OK, "there, for make tmux")
     else:
         yield Finding(WARN, "missing, so make tmux does not work", "install it, or use nohup")
+
+
+def cluster(address: str) -> Iterator[Finding]:
+    """Versions, clocks, token and lines of a Ray cluster's nodes, asked by a process of its own."""
+    if importlib.util.find_spec("ray") is None:
+        yield Finding(FAIL, "Ray is missing", "install it with: pip install 'a3c[cluster]'")
+        return
+    command = [sys.executable, "-m", "a3c.cluster.survey", address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as process:
+        for line in process.stdout or ():
+            yield Finding(*json.loads(line))
+    if process.returncode:
+        yield Finding(FAIL, f"asking the nodes ended with exit code {process.returncode}", "ray status")
 
 
 def _size(size_bytes: float) -> str:
