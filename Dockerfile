@@ -40,7 +40,9 @@ RUN python -m venv /opt/a3c && /opt/a3c/bin/pip install -c constraints.txt torch
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY a3c a3c
 COPY evaluators evaluators
-RUN /opt/a3c/bin/pip install -c constraints.txt ".[tune,hub,box2d,track]"
+# As in --build-arg EXTRAS=,cluster
+ARG EXTRAS=
+RUN /opt/a3c/bin/pip install -c constraints.txt ".[tune,hub,box2d,track$EXTRAS]"
 
 FROM base
 COPY --from=build /opt/a3c /opt/a3c
