@@ -165,8 +165,8 @@ class TestMistakes:
         assert mistakes_of("--enviroment", "x") == "--enviroment: no such flag; did you mean --env?"
 
     def test_all_unknown_flags_are_named(self) -> None:
-        assert mistakes_of("--wrokers=8", "--colour") == (
-            "--wrokers: no such flag; did you mean --workers?; --colour: no such flag"
+        assert mistakes_of("--wrokers=8", "--pizza") == (
+            "--wrokers: no such flag; did you mean --workers?; --pizza: no such flag"
         )
 
     def test_a_stray_word(self) -> None:
