@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,6 @@ from a3c.settings.algorithms import TABULAR
 from a3c.storage import package_format as names
 from a3c.storage.atomic import publish_folder, storage_errors
 from a3c.storage.manifest import MANIFEST
-from a3c.storage.run_directory import METRICS as RUN_METRICS
 from a3c.storage.tensor_files import Tensors, encode_tensors
 from a3c.trained.find import PACKAGE, Rebuilt, Trained, rebuild
 from evaluators.curves.points import read_curves, write_points
@@ -167,11 +165,9 @@ def _results(agent: Rebuilt, trained: Trained, games: Games, greedy: bool) -> di
 
 
 def _curve(trained: Trained, path: Path) -> dict[str, bytes]:
-    """The run's points, where it has any."""
-    if not os.path.lexists(trained.run_dir / RUN_METRICS):
-        return {}
+    """The points of the run, or of the package, where it has any."""
     try:
-        write_points(path, [read_curves(trained.run_dir)])
+        write_points(path, [read_curves(trained.path if trained.role == PACKAGE else trained.run_dir)])
     except UsageError:
         return {}  # it was stopped before its first point
     return {names.METRICS: path.read_bytes()}
