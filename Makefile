@@ -6,7 +6,7 @@
 # make cluster the tests on a Ray cluster on this machine; installs Ray, 240 MB
 # make docs    the documents as a site, in site/; a broken link fails it; installs mkdocs, 120 MB
 # make reproduce AGENT=NAME   train an agent of checkpoints/released anew, and score it beside the one there
-# make gpu     the tests and measurements for a machine with a GPU, within 10 minutes
+# make gpu     the tests and measurements for a machine with a GPU, within 8 minutes
 # make chaos   100 rounds of random faults on a real training, 10 to 30 minutes
 # make soak    60 minutes of training, watched for leaks
 # make check   linter, format, types, and `make test`: what a change has to pass

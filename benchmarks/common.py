@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from typing import Any
 import psutil
 import torch
 
-from a3c.networks.pooling import COMPILED
-from a3c.storage.run_directory import CONFIG, STATUS
+from a3c.envs import screen
+from a3c.networks import pooling
+from a3c.storage.records import read_json_lines
+from a3c.storage.run_directory import CONFIG, METRICS, STATUS
 from a3c.system import processor
 
 ROOT = Path(__file__).parent.parent
@@ -36,7 +38,8 @@ def machine() -> dict[str, Any]:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "compiled_pooling": COMPILED,
+        "compiled_pooling": pooling.COMPILED,
+        "compiled_screens": screen.COMPILED,
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
         "load_before": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
@@ -102,18 +105,21 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def run_training(flags: Sequence[str], seconds: float, warm_up_s: float) -> dict[str, float]:
+def run_training(
+    flags: Sequence[str], seconds: float, warm_up_s: float, environ: Mapping[str, str] | None = None
+) -> dict[str, float]:
     """Trains with run.py in a folder of its own and measures, from its status, what it did after warming up.
 
     Returns:
-        steps_per_second over the window, bytes_per_worker (resident), first_update_s (from the command).
+        steps_per_second over the window, bytes_per_worker (resident), first_update_s (from the command),
+        mean_lag, share_env and so on of the workers' time, and of a GPU gpu_percent and gpu_bytes.
     """
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(ROOT / "run.py"), "--run-dir", f"{folder}/run", "--eval-every", "0",
-                   "--checkpoint-every", "1h", *flags]  # fmt: skip
+                   "--checkpoint-every", "1h", "--log-every", "2", *flags]  # fmt: skip
         began = time.monotonic()
         with open(f"{folder}/output.txt", "w") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder)
+            process = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder, env=environ)
         try:
             status_path = Path(folder, "run", "status.json")
             first_update_s = _wait(process, status_path, lambda s: s["updates"] > 0, 120) - began
@@ -129,6 +135,8 @@ def run_training(flags: Sequence[str], seconds: float, warm_up_s: float) -> dict
                 "bytes_per_worker": max(resident),
                 "first_update_s": first_update_s,
                 "mean_lag": status["mean_lag"],
+                **_shares(Path(folder, "run", METRICS)),
+                **_gpu(status),
             }
         except Exception:
             print(Path(folder, "output.txt").read_text(), file=sys.stderr)
@@ -136,6 +144,19 @@ def run_training(flags: Sequence[str], seconds: float, warm_up_s: float) -> dict
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
+
+
+def _shares(path: Path) -> dict[str, float]:
+    """Of the workers' time, in the newest row of a run's metrics."""
+    rows = [row for row in read_json_lines(path) if row["kind"] == "train"] if path.exists() else []
+    return {key: value for key, value in (rows or [{}])[-1].items() if key.startswith("share_")}
+
+
+def _gpu(status: dict[str, Any]) -> dict[str, float]:
+    """How busy and how full the first one is; nothing where the driver does not tell."""
+    gpu = (status.get("gpus") or [{}])[0]
+    found = {"gpu_percent": gpu.get("utilization_percent"), "gpu_bytes": gpu.get("memory_bytes")}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _status(path: Path) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def train(seed: int, runs_dir: Path, options: argparse.Namespace) -> Trained:
     command = [sys.executable, str(ROOT / "run.py"), *flags, *options.flags]
     if not run_dir.exists():
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        while process.poll() is None and recent_return(run_dir) < options.enough:
+        while process.poll() is None and recent_return(run_dir, RECENT_S) < options.enough:
             time.sleep(1)
         process.terminate()
         if code := process.wait():
@@ -80,10 +80,10 @@ def metrics(run_dir: Path) -> list[dict[str, Any]]:
     return list(read_json_lines(path)) if path.exists() else []
 
 
-def recent_return(run_dir: Path) -> float:
-    """Mean return of the training games of the last minute; -inf before there was one."""
+def recent_return(run_dir: Path, seconds: float) -> float:
+    """Mean return of the training games of the last `seconds`; -inf before there were as many."""
     games = [r for r in metrics(run_dir) if r["kind"] == "train" and r["mean_return"] is not None]
-    since = games[-1]["wall_s"] - RECENT_S if games else 0.0
+    since = games[-1]["wall_s"] - seconds if games else 0.0
     recent = [r["mean_return"] for r in games if r["wall_s"] > since]
     return statistics.fmean(recent) if since > 0 else float("-inf")
 

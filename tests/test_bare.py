@@ -16,7 +16,7 @@ from tests.run_tools import ROOT, TINY, Run
 
 BARE = {"PYTHONPATH": os.pathsep.join(map(str, (ROOT / "tests" / "bare", ROOT)))}
 TRAINING = [*TINY, "--env", "PongNoFrameskip-v4", "--preset", "none", "--workers", "1", "--max-steps", "20"]
-BENCHMARKS = "import benchmarks.learning, benchmarks.gpu, benchmarks.throughput"
+BENCHMARKS = "import benchmarks.learning, benchmarks.gpu, benchmarks.stages, benchmarks.throughput"
 HIDDEN = "import cv2, sys, rich; assert not hasattr(cv2, 'imshow') and 'pygame' not in sys.modules"
 
 

@@ -30,7 +30,7 @@ def write_rows(run_dir, *rows):
 )
 def test_only_the_last_whole_minute_tells_how_good_training_games_are(rows, expected, tmp_path):
     write_rows(tmp_path / "run", *rows)
-    assert learning.recent_return(tmp_path / "run") == expected
+    assert learning.recent_return(tmp_path / "run", 60.0) == expected
 
 
 def test_a_run_without_metrics_yet_has_none(tmp_path):
