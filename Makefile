@@ -7,6 +7,8 @@
 # make docs    the documents as a site, in site/; a broken link fails it; installs mkdocs, 120 MB
 # make reproduce AGENT=NAME   train an agent of checkpoints/released anew, and score it beside the one there
 # make gpu     the tests and measurements for a machine with a GPU, within 8 minutes
+# make regress three small trainings with three seeds each, compared with what they reached before
+# make gpu     the tests and measurements for a machine with a GPU, within 10 minutes
 # make chaos   100 rounds of random faults on a real training, 10 to 30 minutes
 # make soak    60 minutes of training, watched for leaks
 # make check   linter, format, types, and `make test`: what a change has to pass
@@ -22,7 +24,7 @@ TMUX_SESSION := tmux -L a3c -f tmux.conf
 # Two tests at a time: much of a test is waiting for a process to start.
 PARALLEL := -n 2 --dist worksteal
 
-.PHONY: setup train test slow track cluster docs reproduce gpu chaos soak lint check tmux clean
+.PHONY: setup train test slow track cluster docs reproduce regress gpu chaos soak lint check tmux clean
 
 setup: $(STAMP)
 	@true
@@ -63,6 +65,9 @@ docs: setup
 
 reproduce: setup
 	$(BIN)/python -m benchmarks.reproduce $(AGENT) $(ARGS)
+
+regress: setup
+	$(BIN)/python -m benchmarks.regress $(ARGS)
 
 gpu: setup
 	$(BIN)/python -m benchmarks.gpu $(ARGS)
