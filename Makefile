@@ -8,7 +8,6 @@
 # make reproduce AGENT=NAME   train an agent of checkpoints/released anew, and score it beside the one there
 # make gpu     the tests and measurements for a machine with a GPU, within 8 minutes
 # make regress three small trainings with three seeds each, compared with what they reached before
-# make gpu     the tests and measurements for a machine with a GPU, within 10 minutes
 # make chaos   100 rounds of random faults on a real training, 10 to 30 minutes
 # make soak    60 minutes of training, watched for leaks
 # make check   linter, format, types, and `make test`: what a change has to pass
