@@ -151,3 +151,16 @@ def test_what_its_command_trains_is_what_it_was_trained_with(name):
     told = config_of(recipe)
     assert told.run.seed == saved["config"]["run"]["seed"]
     assert told.to_dict()["learn"] == saved["config"]["learn"]
+
+
+@pytest.mark.parametrize("name", released.released())
+def test_each_still_plays(name):
+    """What is changed in networks, settings or environments must not leave it behind."""
+    from a3c.envs import make_env
+    from a3c.trained.find import find_trained, rebuild
+    from evaluators.games.episodes import finish, play
+
+    agent = rebuild(find_trained(f"released:{name}"), "", 1, "cpu", greedy=False)
+    envs = make_env(agent.config.env, [1], training=False)
+    assert finish(play(agent.policy, envs, (1,), step_limit=20)).lengths[0] > 0
+    envs.close()
