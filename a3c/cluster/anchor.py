@@ -16,7 +16,6 @@ class Facts(NamedTuple):
     """What a node tells besides."""
 
     node: str
-    host: str
     steps: int  # of its own
     leads: bool  # it is the head
     stopping: bool  # the head ends the run
@@ -27,7 +26,7 @@ class Told(NamedTuple):
 
     stop: bool
     head_silent_s: float
-    others: dict[str, tuple[str, int, float]]  # by node, but the head: host, steps, seconds of silence
+    others: dict[str, int]  # the steps of each node that is heard of, but the head's
 
 
 class AnchorActor:
@@ -59,11 +58,8 @@ class AnchorActor:
         self._facts[facts.node] = facts
         if facts.leads:
             self._head_heard, self._stopping = now, facts.stopping
-        others = {
-            name: (self._facts[name].host, self._facts[name].steps, silence)
-            for name, silence in self._anchor.silences(now).items()
-            if name in self._facts and not self._facts[name].leads
-        }
+        known = [self._facts[name] for name in self._anchor.silences(now) if name in self._facts]
+        others = {other.node: other.steps for other in known if not other.leads}
         return Told(self._stopping, now - self._head_heard, others)
 
     def _watch(self) -> None:

@@ -6,7 +6,6 @@ next start tries again.
 
 from __future__ import annotations
 
-import platform
 import threading
 import time
 from contextlib import suppress
@@ -107,6 +106,8 @@ class Exchanger:
 
     def _exchange(self) -> None:
         """Once; fills an anchor that is empty."""
+        if self._recruiter and not self._board.stop:
+            self._recruiter.look()
         own = self._board.own()
         if self._replica.leads:
             self._fill(own)
@@ -116,8 +117,6 @@ class Exchanger:
                 self._fill(own)
             else:
                 self._take(reply)
-        if self._recruiter:
-            self._recruiter.look()
         self._report("")
 
     def _fill(self, own: dict[str, float]) -> None:
@@ -127,7 +126,7 @@ class Exchanger:
         """One call of the anchor. Raises one of TROUBLES."""
         self._board.beat(self._row, WAITING)
         facts = Facts(
-            self._part.node, platform.node(), int(self._board.own()["env_steps"]), self._part.leads,
+            self._part.node, int(self._board.own()["env_steps"]), self._part.leads,
             self._part.leads and self._board.stop != 0,
         )  # fmt: skip
         reply: Reply

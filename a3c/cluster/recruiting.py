@@ -6,6 +6,8 @@ import os
 import time
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import ray
@@ -23,6 +25,53 @@ _POLL_S = 0.1
 _RATE_S = 10.0  # that a node's speed is taken over
 
 
+@dataclass
+class Recruit:
+    """What the head knows of another node."""
+
+    number: int
+    host: str
+    actor: Any = None
+    asked: Any = None  # the answer to come
+    answer: tuple[str, int, str] = ("starting", 0, "")  # of the actor: see `NodeActor.state`
+    starts: dict[str, int] = field(default_factory=dict)  # the steps that each of the node's starts made
+    points: deque[tuple[float, int]] = field(default_factory=deque)  # (seconds, steps)
+
+    def hear(self) -> None:
+        """Takes the actor's answer to the last question, and asks again; waits for nobody. A dead actor is
+        forgotten; it may be on its way back all the same."""
+        if self.asked is not None:
+            if not ray.wait([self.asked], timeout=0)[0]:
+                return
+            try:
+                self.answer = ray.get(self.asked)
+            except TROUBLES:
+                self.actor = self.asked = None
+                return
+        self.asked = self.actor.state.remote()
+
+    def status(self, heard: dict[str, int]) -> dict[str, Any]:
+        """For `a3c status`; `heard` are the steps of its starts that the anchor knows of."""
+        state, restarts, words = self.answer
+        self.starts |= heard
+        now, steps = time.monotonic(), sum(self.starts.values())
+        self.points.append((now, steps))
+        while now - self.points[0][0] > _RATE_S:
+            self.points.popleft()
+        began, before = self.points[0]
+        if state == "running" and not heard:
+            state = "silent" if steps else "starting"
+        return {
+            "id": self.number,
+            "host": self.host,
+            "state": state,
+            "restarts": restarts,
+            "message": words if state in ("backoff", "failed") else "",
+            "steps": steps,
+            "steps_per_second": (steps - before) / (now - began) if now > began else 0.0,
+        }
+
+
 class Recruiter:
     """On the head: has an actor on every other node, also on those that come later."""
 
@@ -30,13 +79,8 @@ class Recruiter:
         self._session, self._part = session, part
         self._own_id = ray.get_runtime_context().get_node_id()
         self._dismiss_strangers()
-        self._actors: dict[str, Any] = {}
-        self._asked: dict[str, Any] = {}
-        self._states: dict[str, tuple[str, int, str]] = {}
-        self._starts: dict[str, dict[str, int]] = {}  # of each node: the steps that each of its starts made
-        self._steps: dict[str, deque[tuple[float, int]]] = {}
-        self._hosts: dict[str, str] = {}
-        self._due = 0.0
+        self._nodes: dict[str, Recruit] = {}
+        self._numbers, self._due = count(1), 0.0
 
     def look(self) -> None:
         """Now and then: who is there, and how are they? Raises one of TROUBLES."""
@@ -45,28 +89,30 @@ class Recruiter:
             return
         self._due = now + _LOOK_S
         alive = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
-        self._hosts = {node_id: host for node_id, host in alive.items() if node_id != self._own_id}
-        for gone in self._actors.keys() - self._hosts.keys():
-            for known in (self._actors, self._asked, self._states):
-                known.pop(gone, None)
-        for node_id in sorted(self._hosts.keys() - self._actors.keys()):
-            order = self._order(node_id, len(self._actors) + 1)
-            name = f"{self._part.run}{node_id[:16]}"
-            self._actors[node_id] = lasting_actor(NodeActor, name, node_id, True, order)
-        for node_id, actor in self._actors.items():
-            self._hear(node_id, actor)
+        self._nodes = {node_id: node for node_id, node in self._nodes.items() if node_id in alive}
+        for node_id in sorted(alive.keys() - self._nodes.keys() - {self._own_id}):
+            self._nodes[node_id] = Recruit(next(self._numbers), alive[node_id])
+        for node_id, node in self._nodes.items():
+            if node.actor is None:
+                name, order = f"{self._part.run}{node_id[:16]}", self._order(node_id, node.number)
+                node.actor = lasting_actor(NodeActor, name, node_id, True, order)
+            node.hear()
 
     def nodes(self, told: Told) -> list[dict[str, Any]]:
         """What the status says of each."""
-        return [self._node(i, node_id, told) for i, node_id in enumerate(self._actors, 1)]
+        found = []
+        for node_id, node in self._nodes.items():
+            own = (name for name in told.others if name.startswith(node_id[:16]))
+            found.append(node.status({name: told.others[name] for name in own}))
+        return found
 
     def dismiss(self, deadline: float) -> None:
         """They end by themselves; at the deadline (of `time.monotonic`) what is left is ended."""
-        for actor in self._actors.values():
+        for actor in [node.actor for node in self._nodes.values() if node.actor]:
             with suppress(*TROUBLES):
-                while time.monotonic() < deadline:
-                    ray.get(actor.state.remote(), timeout=_LOOK_S)
+                while time.monotonic() < deadline and ray.get(actor.state.remote())[0] in ("running", "done"):
                     time.sleep(_POLL_S)
+            with suppress(*TROUBLES):
                 ray.kill(actor, no_restart=True)
 
     def _dismiss_strangers(self) -> None:
@@ -89,38 +135,4 @@ class Recruiter:
             "seat": seat,
             "patience_s": s.config.cluster.head_patience,
             "folder": os.getcwd(),
-        }
-
-    def _hear(self, node_id: str, actor: Any) -> None:
-        """Takes the actor's answer to the last question, and asks again; waits for nobody."""
-        asked = self._asked.get(node_id)
-        if asked is not None:
-            if not ray.wait([asked], timeout=0)[0]:
-                return
-            with suppress(*TROUBLES):  # it is being restarted
-                self._states[node_id] = ray.get(asked)
-        self._asked[node_id] = actor.state.remote()
-
-    def _node(self, number: int, node_id: str, told: Told) -> dict[str, Any]:
-        state, restarts, words = self._states.get(node_id, ("starting", 0, ""))
-        now = time.monotonic()
-        heard = {name: steps for name, (_, steps, _) in told.others.items() if name.startswith(node_id[:16])}
-        starts = self._starts.setdefault(node_id, {})
-        starts |= heard
-        steps = sum(starts.values())
-        points = self._steps.setdefault(node_id, deque())
-        points.append((now, steps))
-        while now - points[0][0] > _RATE_S:
-            points.popleft()
-        seconds = now - points[0][0]
-        if state == "running" and not heard:
-            state = "silent" if steps else "starting"
-        return {
-            "id": number,
-            "host": self._hosts.get(node_id, ""),
-            "state": state,
-            "restarts": restarts,
-            "message": words if state in ("backoff", "failed") else "",
-            "steps": steps,
-            "steps_per_second": max(0.0, (steps - points[0][1]) / seconds) if seconds > 0 else 0.0,
         }

@@ -13,11 +13,15 @@ from pathlib import Path
 
 import psutil
 
-from tests.run_tools import ROOT, Run, wait_for
+from tests.run_tools import PATIENCE_S, ROOT, Run, wait_for
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_worker_niceness": "0"}
 OURS = ("a3c.cluster.node", "ray::NodeActor", "ray::AnchorActor", "spawn_main")
 """In the command lines of what a run starts on a cluster."""
+
+
+LONG_S = 3 * PATIENCE_S
+"""For what takes the start of several processes one after the other."""
 
 
 class Cluster:
@@ -69,7 +73,7 @@ class Cluster:
                 signal_to(process, signal.SIGKILL)
             return not left
 
-        wait_for(gone, 30, "the end of Ray")
+        wait_for(gone, what="the end of Ray")
 
     def close(self) -> None:
         self.end_all()
@@ -83,7 +87,7 @@ class ClusterRun(Run):
         given = ["--cluster", cluster.address, *flags]
         super().__init__(folder, *given, env=TOKEN | how.pop("env", {}), **how)
 
-    def nodes(self, *states: str, steps: int = 1, timeout_s: float = 150.0) -> dict:
+    def nodes(self, *states: str, steps: int = 1, timeout_s: float = LONG_S) -> dict:
         """Waits until the other nodes are in these states, and those that run have made steps."""
         return self.wait_until(
             lambda s: (
@@ -118,7 +122,7 @@ def named(word: str) -> list[psutil.Process]:
 
 def nobody_left() -> None:
     """Waits until nothing of a run is left on any node."""
-    wait_for(lambda: not of_ours(), 60, "all processes of the run to end")
+    wait_for(lambda: not of_ours(), what="all processes of the run to end")
 
 
 def signal_to(process: psutil.Process, signum: int) -> None:

@@ -1,18 +1,34 @@
 """Runs on a real Ray cluster, whose nodes are raylets on loopback: `make cluster`."""
 
+import os
 import signal
 import socket
 
 import psutil
 import pytest
 
-from tests.cluster.ray_tools import Cluster, ClusterRun, command_of, named, nobody_left, signal_to
-from tests.run_tools import TINY, script, wait_for
+from tests.cluster.ray_tools import LONG_S, Cluster, ClusterRun, command_of, named, nobody_left, signal_to
+from tests.run_tools import TINY, wait_for
+from tests.warm import run_to_the_end
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 QUICK = ["--workers", "1", "--exchange-every", "0.3", "--checkpoint-every", "2", "--eval-every", "2", *TINY]
+QUICK += ["--head-patience", "30"]
 CARTPOLE = ["--env", "CartPole-v1", *QUICK]
+LAKE = [
+    "--env",
+    "FrozenLake-v1",
+    "--algo",
+    "q-learning",
+    "--preset",
+    "none",
+    "--optimizer",
+    "sgd",
+    "--lr",
+    "0.1",
+    *QUICK,
+]  # without an end
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +52,7 @@ def _nothing_is_left():
 
 def supervisor() -> psutil.Process:
     """That of the only node that is not the head."""
-    return wait_for(lambda: named("a3c.cluster.node"), 60, "a node's supervisor")[0]
+    return wait_for(lambda: named("a3c.cluster.node"), what="a node's supervisor")[0]
 
 
 def child(parent: psutil.Process, index: int) -> psutil.Process:
@@ -55,7 +71,7 @@ def goes_on(run: ClusterRun, before: dict | None = None) -> dict:
         running = all(node["state"] == "running" for node in status["nodes"]) and status["nodes"]
         return running and sum(node["steps"] for node in status["nodes"]) > steps
 
-    return run.wait_until(more, 200, "steps of the other nodes")
+    return run.wait_until(more, LONG_S, "steps of the other nodes")
 
 
 def stop(run: ClusterRun, signum: int = signal.SIGTERM) -> None:
@@ -69,8 +85,8 @@ def test_trains_on_two_nodes_stops_and_goes_on_with_another_number(tmp_path, clu
     with ClusterRun(tmp_path, cluster, *CARTPOLE) as run:
         run.nodes("running")
         run.wait_until(lambda s: s["steps"] > sum(worker["steps"] for worker in s["workers"]) + 50)
-        shown = script("-m", "a3c", "status", str(run.path), cwd=tmp_path).stdout
-        assert "node 1" in shown
+        shown = run_to_the_end("-m", "a3c", "status", str(run.path), cwd=tmp_path, environ=dict(os.environ))
+        assert "node 1" in shown.stdout
         stop(run)
     steps = run.status()["steps"]
     assert run.checkpoints()[-1].name == f"ckpt-{steps:09d}"
@@ -86,7 +102,7 @@ def test_trains_on_two_nodes_stops_and_goes_on_with_another_number(tmp_path, clu
 
 
 def test_f93_whoever_is_killed_comes_back(tmp_path, cluster):
-    with ClusterRun(tmp_path, cluster, "--env", "FrozenLake-v1", "--algo", "q-learning", *QUICK) as run:
+    with ClusterRun(tmp_path, cluster, *LAKE) as run:
         run.nodes("running")
         here = psutil.Process(run.process.pid)
         for kill in (
