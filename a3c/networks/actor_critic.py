@@ -21,7 +21,7 @@ from a3c.networks.bodies import (
     make_background,
     scale_image,
 )
-from a3c.networks.pooling import pool_and_relu
+from a3c.networks.pooling import convolve_and_pool
 from a3c.types import State
 
 
@@ -109,9 +109,9 @@ class A3Clstm(ActorCritic):
         initialise_all(self)
 
     def features(self, observation: torch.Tensor) -> torch.Tensor:
-        x = scale_image(observation, self.background)
+        x = scale_image(observation, self.background, self.conv1.weight.dtype)
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-            x = pool_and_relu(conv(x))
+            x = convolve_and_pool(conv, x)
         return x.flatten(1)
 
 

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from a3c.networks.pooling import gpu_kernels
+
 BACKGROUND = "background"
 """Name, in every network for images, of the picture [C, H, W] that is subtracted from what it sees."""
 
@@ -29,8 +31,14 @@ def make_background(channels: int, height: int, width: int) -> nn.Parameter:
     return nn.Parameter(torch.full((channels, height, width), 128.0), requires_grad=False)
 
 
-def scale_image(observation: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
-    """uint8 [B, C, H, W] to floats around 0, in channels_last order, which convolutions prefer."""
+def scale_image(
+    observation: torch.Tensor, background: torch.Tensor, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
+    """uint8 [B, C, H, W] to floats around 0, in channels_last order, which convolutions prefer; on a GPU in
+    `dtype`, else float32."""
+    if observation.device.type == "cuda" and (kernels := gpu_kernels()):
+        scaled: torch.Tensor = kernels.scale(observation, background, dtype)
+        return scaled
     x = observation.float().sub_(background).mul_(1 / 64)
     return x.contiguous(memory_format=torch.channels_last)
 

@@ -2,19 +2,24 @@
 
 PyTorch's `max_pool2d` keeps its input and 8-byte indices, 8 to 12 times the size of the result, and on a CPU
 takes longer than the convolution before it. The loops are in pooling.c, which is compiled when the package is
-installed; without a compiler and on a GPU, PyTorch does the same, to the bit.
+installed; without a compiler PyTorch does the same, to the bit. On a GPU the loops are Triton's (kernels.py),
+with the convolution's bias in the same pass.
 """
 
 from __future__ import annotations
 
 import ctypes
+import logging
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 LAST = torch.channels_last
+_log = logging.getLogger(__name__)
 
 
 def _load(kind: str) -> ctypes.CDLL | None:
@@ -35,6 +40,30 @@ _libraries = {torch.bfloat16: _load("bfloat16"), torch.float32: _load("float32")
 
 COMPILED = None not in _libraries.values()
 """Whether pooling.c was compiled with this installation."""
+
+
+@cache
+def gpu_kernels() -> Any:
+    """The module `kernels`, where it works; None where PyTorch has no Triton, or Triton no compiler."""
+    try:
+        from a3c.networks import kernels
+
+        kernels.try_out()
+    except Exception as error:  # whatever a compiler or a driver may say
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        _log.warning("no fused kernels on the GPU, which is slower without: %s", words[0])
+        return None
+    return kernels
+
+
+def convolve_and_pool(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    """ReLU of 2x2 max-pooling of a convolution of stride 1."""
+    kernels = gpu_kernels() if x.device.type == "cuda" else None
+    if kernels is None:
+        return pool_and_relu(conv(x))
+    y = F.conv2d(x, conv.weight, None, conv.stride, conv.padding)
+    result: torch.Tensor = kernels.BiasPoolRelu.apply(y, conv.bias)
+    return result
 
 
 def pool_and_relu(x: torch.Tensor) -> torch.Tensor:
