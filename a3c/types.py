@@ -104,7 +104,8 @@ class Rollout:
     firsts: np.ndarray  # [T+1, B] bool; the recurrent state is reset there
     initial_state: State  # [B, ...], before the first observation
     final_state: State  # [B, ...], before the last observation (the bootstrap value's)
-    log_probs: torch.Tensor | None = None  # [T, B], of the actions under the behaviour policy, if it tells
+    log_probs: np.ndarray | None = None  # [T, B] float32, of the actions when they were taken, if told
+    values: np.ndarray | None = None  # [T, B] float32, of the observations then, if told
     episodes: list[EpisodeStats] = field(default_factory=list)  # finished inside this rollout
     frames: int = 0  # emulator frames used by this rollout
 
@@ -123,7 +124,8 @@ class ActorOutput(NamedTuple):
 
     action: np.ndarray  # [B] int64
     state: State  # after the observation
-    log_prob: torch.Tensor | None = None  # [B], of the actions; None where nobody learns from it
+    log_prob: np.ndarray | None = None  # [B] float32, of the actions; None where nobody learns from it
+    value: np.ndarray | None = None  # [B] float32, of the observation; likewise
 
 
 @dataclass(frozen=True)

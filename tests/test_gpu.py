@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from a3c.agents.a3c import A3CAgent
-from a3c.agents.actor_critic import ActorCriticPolicy
+from a3c.agents.policy import ActorCriticPolicy
 from a3c.networks.actor_critic import A3Clstm
 from tests.agents.test_a3c import OBJECTIVE, play, scripted
 from tests.run_tools import Run, script

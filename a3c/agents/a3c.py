@@ -26,19 +26,19 @@ import torch
 from a3c.agents.actor_critic import (
     METRICS,
     ActorCriticAgent,
-    ActorCriticPolicy,
     Objective,
     Samples,
-    behaviour_log_probs,
-    evaluate_actions,
     make_objective,
     make_policy,
+    named,
     report,
 )
 from a3c.agents.base import Algorithm, Lesson
-from a3c.learning.losses import actor_critic_loss, approx_kl
+from a3c.agents.policy import ActorCriticPolicy, Material, evaluate_actions
+from a3c.learning.losses import ActorCriticLoss, LossWeights, actor_critic_loss, approx_kl
+from a3c.networks.device import Capture, Function, Mark, host_tensor, make_capture
 from a3c.settings.config import Config
-from a3c.stores.parameters import gradients_of
+from a3c.stores.parameters import flat_gradient, gradients_of, split
 from a3c.types import ActorOutput, Counters, EnvSpec, Gradients, Rollout, State
 
 
@@ -50,28 +50,35 @@ class A3CAgent(ActorCriticAgent):
         objective: what is to be learned.
         recompute: learn from features computed again, in one batch, not from those kept while acting; an
             objective with fresh weights does so in any case.
+        capture: for a device beside the core, see `ActorCriticAgent`; all is computed again then, too.
     """
 
-    def __init__(self, policy: ActorCriticPolicy, objective: Objective, recompute: bool = False) -> None:
-        super().__init__(policy, objective)
-        self.recompute = recompute or self.fresh
-        # Of each step so far: the features [B, F] with their graph, or what to compute them from [B, ...].
-        self._seen: list[torch.Tensor] = []
+    def __init__(
+        self,
+        policy: ActorCriticPolicy,
+        objective: Objective,
+        recompute: bool = False,
+        capture: Capture | None = None,
+    ) -> None:
+        super().__init__(policy, objective, capture)
+        self.recompute = recompute or self.fresh or capture is not None
+        self._features: list[torch.Tensor] = []  # of each step so far [B, F], with their graph
         self._samples: Samples | None = None  # of the first pass, for the others
+        self._desk: Desk | None = None
 
     def begin_rollout(self, counters: Counters) -> None:
         super().begin_rollout(counters)
-        self._seen.clear()
+        self._features.clear()
 
     def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
-        image = self.policy.upload(observation)
         with torch.set_grad_enabled(not self.recompute):
-            features = self.policy.features(image)
-        self._seen.append(image if self.recompute else features)
+            features = self.policy.features(self.policy.upload(observation))
+        if not self.recompute:
+            self._features.append(features)
         with torch.no_grad():
-            output = self.policy.forward_features(features, first, state)
+            output = self.policy.step(features, self.policy.upload(first), state)
             actions = self.policy.select_actions(output.logits)
-            log_prob = evaluate_actions(output.logits, actions)[0] if self.fresh else None
+            log_prob = evaluate_actions(output.logits, actions)[0].cpu().numpy() if self.fresh else None
         return ActorOutput(actions.cpu().numpy(), output.state, log_prob)
 
     def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
@@ -80,37 +87,111 @@ class A3CAgent(ActorCriticAgent):
 
     def gradients(self, rollout: Rollout) -> tuple[Gradients, dict[str, float]]:
         """Gradient of the loss on the rollout that was just acted, and metrics."""
-        valid, actions = (
-            torch.from_numpy(a).to(self.policy.device) for a in (rollout.valid(), rollout.actions)
-        )
-        seen = torch.stack(self._seen)
-        features = self.policy.rollout_features(seen) if self.recompute else seen
-        output = self.policy.unroll(features, rollout.firsts[:-1], rollout.initial_state)
-        values, final_state = output.value, output.state if self.fresh else rollout.final_state
-        log_probs, entropies = evaluate_actions(output.logits, actions)
-        log_ratios = (log_probs - (behaviour_log_probs(rollout) if self.fresh else log_probs)).detach()
-        advantages, targets, _ = self.returns(rollout, values, log_ratios, final_state)
-        loss = actor_critic_loss(log_probs, entropies, values, advantages, targets, valid, self.weights)
+        if self.capture is not None:
+            self._desk = self._desk or Desk(self, Material.of(rollout), self.capture)
+            return self._desk.first(Material.of(rollout))
+        material = Material.of(rollout).on(self.policy.device)
+        features = None if self.recompute else torch.stack(self._features)
+        loss, self._samples = self.first_loss(material, self.weights, features)
         gradients = gradients_of(loss.total, self.policy.network)
-        self._seen.clear()
-        parts = (actions, log_probs, values, advantages, targets, log_ratios)
-        samples = self._samples = Samples(*(part.detach()[valid] for part in parts))
-        loss = loss._replace(approx_kl=approx_kl(samples.log_ratios))
-        return gradients, report(loss, samples)
+        self._features.clear()
+        return gradients, named(report(loss, self._samples, material.valid))
 
     def gradients_again(self, rollout: Rollout) -> tuple[Gradients, dict[str, float]]:
         """Gradient of PPO's loss on a rollout that was learned from before, and metrics."""
+        if self._desk is not None:
+            return self._desk.again()
         if self._samples is None:
             raise RuntimeError("gradients_again() before gradients()")
-        valid = torch.from_numpy(rollout.valid()).to(self.policy.device)
-        output = self.policy.forward_rollout(rollout, self.policy.upload(rollout.observations[:-1]))
-        return self.surrogate_gradients(output.logits[valid], output.value[valid], self._samples)
+        material = Material.of(rollout).on(self.policy.device)
+        loss = self.later_loss(material, self._samples, self.weights)
+        gradients = gradients_of(loss.total, self.policy.network)
+        return gradients, named(report(loss, self._samples, material.valid))
+
+    def first_loss(
+        self, material: Material, weights: LossWeights, features: torch.Tensor | None = None
+    ) -> tuple[ActorCriticLoss, Samples]:
+        """The loss on a rollout, by its features [T, B, F] where they were kept, and what later passes learn
+        from."""
+        output = self.policy.forward_rollout(material, features)
+        values, final_state = output.value, output.state if self.fresh else material.final_state
+        log_probs, entropies = evaluate_actions(output.logits, material.actions)
+        acted = material.log_probs if self.fresh else log_probs
+        log_ratios = (log_probs - acted).detach()
+        advantages, targets, _ = self.returns(material, values, log_ratios, final_state)
+        valid = material.valid
+        loss = actor_critic_loss(log_probs, entropies, values, advantages, targets, valid, weights)
+        samples = Samples(
+            material.actions, log_probs.detach(), values.detach(), advantages, targets, log_ratios
+        )
+        return loss._replace(approx_kl=approx_kl(log_ratios, valid)), samples
+
+    def later_loss(self, material: Material, samples: Samples, weights: LossWeights) -> ActorCriticLoss:
+        """PPO's loss on a rollout that was learned from before."""
+        output = self.policy.forward_rollout(material)
+        return self.surrogate_loss(output, samples, weights, material.valid)
+
+
+class Desk:
+    """Where an `A3CAgent` computes its lessons on a device beside the core: buffers that stay where they are,
+    so that each kind of lesson can be one CUDA graph, with the LSTM and its resets, V-trace and the gradient.
+    """
+
+    def __init__(self, agent: A3CAgent, like: Material, capture: Capture) -> None:
+        """For rollouts of the form of `like`."""
+        device = agent.policy.device
+        self._agent, self._shapes = agent, agent.parameters.shapes
+        self._material = like.map(lambda tensor: torch.empty_like(tensor, device=device))
+        numbers = (torch.empty_like(self._material.rewards) for _ in range(5))
+        self._samples = Samples(torch.empty_like(self._material.actions), *numbers)
+        self._entropy = torch.zeros((), device=device)  # the weight of its bonus, which changes
+        self._sizes = [len(agent.parameters.flat), len(METRICS)]
+        self._result = torch.zeros(sum(self._sizes), device=device)
+        self._told = host_tensor((sum(self._sizes),), torch.float32, device)
+        self._there = Mark(device)
+        self._first, self._again = capture(self._compute_first), capture(self._compute_again)
+
+    def first(self, material: Material) -> tuple[Gradients, dict[str, float]]:
+        """The first lesson of a rollout."""
+        for mine, given in zip(self._material.tensors(), material.tensors(), strict=True):
+            mine.copy_(given, non_blocking=True)
+        return self._learn(self._first)
+
+    def again(self) -> tuple[Gradients, dict[str, float]]:
+        """Another lesson of the same rollout."""
+        return self._learn(self._again)
+
+    def _learn(self, compute: Function) -> tuple[Gradients, dict[str, float]]:
+        self._entropy.fill_(self._agent.weights.entropy)
+        compute()
+        self._told.copy_(self._result, non_blocking=True)
+        self._there.set()
+        self._there.wait()
+        gradient, numbers = torch.split(self._told, self._sizes)
+        return split(gradient, self._shapes), named(numbers)
+
+    def _compute_first(self) -> None:
+        loss, samples = self._agent.first_loss(self._material, self._weights())
+        for kept, part in zip(self._samples, samples, strict=True):
+            kept.copy_(part)
+        self._conclude(loss)
+
+    def _compute_again(self) -> None:
+        self._conclude(self._agent.later_loss(self._material, self._samples, self._weights()))
+
+    def _weights(self) -> LossWeights:
+        return self._agent.weights._replace(entropy=self._entropy)
+
+    def _conclude(self, loss: ActorCriticLoss) -> None:
+        gradient, numbers = torch.split(self._result, self._sizes)
+        gradient.copy_(flat_gradient(loss.total, self._agent.policy.network))
+        numbers.copy_(report(loss, self._samples, self._material.valid))
 
 
 def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, place: float) -> A3CAgent:
     """The agent of a worker."""
     policy = make_policy(config, spec, seed, device, greedy=False)
-    return A3CAgent(policy, make_objective(config, device), recompute=device != "cpu")
+    return A3CAgent(policy, make_objective(config, device), capture=make_capture(device))
 
 
 A3C = Algorithm("a3c", METRICS, make_policy, make_agent)

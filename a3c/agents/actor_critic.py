@@ -1,23 +1,26 @@
-"""What A3C and PPO have in common: a policy of an actor and a critic, and PPO's lesson from a rollout."""
+"""What A3C and PPO have in common: an agent with a policy of an actor and a critic, and PPO's loss."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from a3c.learning.losses import ActorCriticLoss, LossWeights, ppo_loss
+from a3c.agents.base import Lone, Seat
+from a3c.agents.policy import ActorCriticPolicy, Material, evaluate_actions
+from a3c.agents.seats import two_halves
+from a3c.learning.losses import ActorCriticLoss, LossWeights, mean_of, ppo_loss
 from a3c.learning.returns import Corrected, explained_variance, gae, vtrace
 from a3c.learning.schedules import linear
-from a3c.networks.actor_critic import ActorCritic, NetworkOutput, make_network
-from a3c.networks.compute import to_compute_format, use_bf16
+from a3c.networks.actor_critic import NetworkOutput, make_network
+from a3c.networks.compute import use_bf16
+from a3c.networks.device import Capture
 from a3c.settings.algorithms import FACTS, check_observation
 from a3c.settings.config import Config
 from a3c.settings.cores import workers_at_a_time
-from a3c.stores.parameters import Parameters, gradients_of
-from a3c.types import ActorOutput, Counters, EnvSpec, Gradients, Rollout, State
+from a3c.types import ActorOutput, Counters, EnvSpec, State
 
 METRICS = (
     "policy_loss",
@@ -32,138 +35,26 @@ METRICS = (
 )
 """What every lesson reports."""
 
-CACHED_IMAGES = 64
-"""Images a CPU computes at a time; 320 of them leave its caches, and A3Clstm's layers take a third longer."""
-
-
-class ActorCriticPolicy:
-    """Samples actions from the network's softmax, or takes the likeliest.
-
-    The weights are held twice: `parameters`, flat float32 on the CPU, is what a store pulls into; the
-    network has them in the form its device computes with fastest (see `to_compute_format`).
-
-    Args:
-        network: taken over and moved to `device`.
-        seed: of the sampling.
-        device: "cpu" or "cuda:N".
-        greedy: take the likeliest action instead of sampling.
-        bf16: compute convolutions and matrix products in bfloat16; the shared weights stay float32.
-    """
-
-    def __init__(
-        self, network: ActorCritic, seed: int, device: str, greedy: bool = False, bf16: bool = False
-    ) -> None:
-        self.device, self.greedy, self.bf16 = torch.device(device), greedy, bf16
-        self.parameters = Parameters.of_module(network)
-        if self.device.type == "cuda":
-            self.parameters = self.parameters.pin()
-        self.network = to_compute_format(network, device, bf16)
-        self.generator = torch.Generator(device).manual_seed(seed)
-
-    @torch.no_grad()
-    def refresh(self) -> None:
-        weights = self.parameters.on(self.device)
-        for name, parameter in self.network.named_parameters():
-            parameter.copy_(weights[name])
-
-    def initial_state(self, batch: int) -> State:
-        return self.network.initial_state(batch)
-
-    def upload(self, observation: np.ndarray) -> torch.Tensor:
-        """The observation [B, ...] on the device: one copy, from pinned memory where it is a GPU."""
-        if self.device.type == "cpu":
-            return torch.from_numpy(observation)
-        return torch.from_numpy(observation).pin_memory().to(self.device, non_blocking=True)
-
-    def features(self, observation: torch.Tensor) -> torch.Tensor:
-        """The network's features [B, F] of an uploaded observation [B, ...]."""
-        with self._autocast():
-            return self.network.features(observation)
-
-    def rollout_features(self, observations: torch.Tensor) -> torch.Tensor:
-        """The features [T, B, F] of uploaded observations [T, B, ...]."""
-        images = observations.flatten(0, 1)
-        parts = torch.split(images, CACHED_IMAGES if self.device.type == "cpu" else len(images))
-        return torch.cat([self.features(part) for part in parts]).view(*observations.shape[:2], -1)
-
-    def unroll(self, features: torch.Tensor, firsts: np.ndarray, state: State) -> NetworkOutput:
-        """The network's answers to T steps, features [T, B, F]; the state is reset where `firsts` [T, B]."""
-        keep = torch.from_numpy(~firsts).to(self.device).unsqueeze(-1) if firsts.any() else None
-        with self._autocast():
-            return self.network.unroll(features, keep, state)
-
-    def forward_rollout(self, rollout: Rollout, observations: torch.Tensor) -> NetworkOutput:
-        """The network's answers to a rollout's uploaded observations [T, B, ...]."""
-        return self.unroll(self.rollout_features(observations), rollout.firsts[:-1], rollout.initial_state)
-
-    def forward(self, observation: np.ndarray, first: np.ndarray, state: State) -> NetworkOutput:
-        """The network's answer to one step: observation [B, ...], with the state reset where `first` [B]."""
-        return self.forward_features(self.features(self.upload(observation)), first, state)
-
-    def forward_features(self, features: torch.Tensor, first: np.ndarray, state: State) -> NetworkOutput:
-        """The same from the features [B, F]."""
-        output = self.unroll(features.unsqueeze(0), first[None], state)
-        return NetworkOutput(output.logits[0], output.value[0], output.state)
-
-    def evaluate(self, observation: torch.Tensor, state: State = ()) -> NetworkOutput:
-        """The network's answer to observation [B, ...] on its device."""
-        with self._autocast():
-            output: NetworkOutput = self.network(observation, state)
-        return output
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
-
-    def select_actions(self, logits: torch.Tensor) -> torch.Tensor:
-        """[B] int64 actions for logits [B, A]."""
-        if self.greedy:
-            return logits.argmax(-1)
-        probabilities = torch.softmax(logits.detach(), -1)
-        return torch.multinomial(probabilities, 1, generator=self.generator).squeeze(-1)
-
-    @torch.no_grad()
-    def probabilities(
-        self, observation: np.ndarray, first: np.ndarray, state: State
-    ) -> tuple[np.ndarray, State]:
-        output = self.forward(observation, first, state)
-        logits = output.logits.double().cpu()
-        chosen = (
-            F.one_hot(logits.argmax(-1), logits.shape[-1]).double() if self.greedy else logits.softmax(-1)
-        )
-        return chosen.numpy(), output.state
-
-    @torch.no_grad()
-    def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
-        output = self.forward(observation, first, state)
-        return ActorOutput(self.select_actions(output.logits).cpu().numpy(), output.state)
-
-
-def evaluate_actions(logits: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities of `actions` [...] under logits [..., A], and the entropies; both [...]."""
-    all_log_probs = torch.log_softmax(logits, -1)
-    log_probs = all_log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-    return log_probs, -(all_log_probs.exp() * all_log_probs).sum(-1)
-
-
-def behaviour_log_probs(rollout: Rollout) -> torch.Tensor:
-    """[T, B], of the actions, under the policy that took them."""
-    if rollout.log_probs is None:
-        raise ValueError("the agent did not record the log-probabilities of its actions")
-    return rollout.log_probs
-
 
 class Samples(NamedTuple):
-    """N real steps of a rollout, and what is to be learned from them; without gradient."""
+    """Steps of a rollout, and what is to be learned from them; without gradient. [N], or all of them [T, B],
+    of which only some are real."""
 
-    actions: torch.Tensor  # [N] int64
-    log_probs: torch.Tensor  # [N], of the actions, which the ratio of PPO's objective is to
-    values: torch.Tensor  # [N], by the weights that the advantages are of
-    advantages: torch.Tensor  # [N]
-    targets: torch.Tensor  # [N], of the value
-    log_ratios: torch.Tensor  # [N], of the policy that the advantages are of to the one that acted
+    actions: torch.Tensor  # int64
+    log_probs: torch.Tensor  # of the actions, which the ratio of PPO's objective is to
+    values: torch.Tensor  # by the weights that the advantages are of
+    advantages: torch.Tensor
+    targets: torch.Tensor  # of the value
+    log_ratios: torch.Tensor  # of the policy that the advantages are of to the one that acted
 
     def take(self, indices: torch.Tensor) -> Samples:
+        """Those at `indices`, or where a mask is True: [N]."""
         return Samples(*(part[indices] for part in self))
+
+
+def named(numbers: torch.Tensor) -> dict[str, float]:
+    """What `report` gives, by name."""
+    return dict(zip(METRICS, numbers.tolist(), strict=True))
 
 
 class Objective(NamedTuple):
@@ -178,22 +69,34 @@ class Objective(NamedTuple):
 
 
 class ActorCriticAgent:
-    """What agents with an `ActorCriticPolicy` share: schedules, state, and PPO's lesson.
+    """What agents with an `ActorCriticPolicy` share: schedules, state, and PPO's loss.
 
     Args:
         policy: acts and holds the network.
         objective: what is to be learned.
+        capture: for a device beside the core: makes what is computed there fast. The environments then take
+            their steps in two halves. None: all is computed at once.
     """
 
-    def __init__(self, policy: ActorCriticPolicy, objective: Objective) -> None:
+    def __init__(self, policy: ActorCriticPolicy, objective: Objective, capture: Capture | None) -> None:
         self.policy, self.parameters = policy, policy.parameters
         self.objective, self.weights = objective, objective.weights
-        self.fresh = objective.fresh
+        self.fresh, self.capture = objective.fresh, capture
+
+    def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
+        """See `Actor`."""
+        raise NotImplementedError
+
+    def seats(self, spec: EnvSpec, size: int) -> Sequence[Seat]:
+        """Two halves with `capture`, else one seat for all."""
+        return (
+            [Lone(self, size)] if self.capture is None else two_halves(self.policy, spec, size, self.capture)
+        )
 
     def begin_rollout(self, counters: Counters) -> None:
         initial = self.objective.weights
         if end := initial.entropy_end:
-            entropy = linear(initial.entropy, 0.0, end, counters.env_steps)
+            entropy = linear(float(initial.entropy), 0.0, end, counters.env_steps)
             self.weights = initial._replace(entropy=entropy)
 
     def initial_state(self, batch: int) -> State:
@@ -210,7 +113,7 @@ class ActorCriticAgent:
 
     @torch.no_grad()
     def returns(
-        self, rollout: Rollout, values: torch.Tensor, log_ratios: torch.Tensor, final_state: State
+        self, material: Material, values: torch.Tensor, log_ratios: torch.Tensor, final_state: State
     ) -> Corrected:
         """Advantages and value targets of a rollout: by GAE or, with weights that did not act, by V-trace.
 
@@ -219,30 +122,34 @@ class ActorCriticAgent:
             log_ratios: [T, B], of its actions' probabilities to those under the policy that acted.
             final_state: [B, ...], before its last observation.
         """
-        last = self.policy.forward(rollout.observations[-1], rollout.firsts[-1], final_state)
+        features = self.policy.features(material.observations[-1])
+        last = self.policy.step(features, material.firsts[-1], final_state)
         all_values = torch.cat([values, last.value.unsqueeze(0)])
-        rewards, discounts, valid = (
-            torch.from_numpy(a).to(self.policy.device)
-            for a in (rollout.rewards, rollout.discounts, rollout.valid())
-        )
+        rewards, discounts, valid = material.rewards, material.discounts, material.valid
         gamma, tau = self.objective.gamma, self.objective.tau
         if self.fresh:
             return vtrace(rewards, discounts, all_values, valid, log_ratios, gamma, tau)
         advantages, targets = gae(rewards, discounts, all_values, valid, gamma, tau)
         return Corrected(advantages, targets, advantages)
 
-    def surrogate_gradients(
-        self, logits: torch.Tensor, values: torch.Tensor, samples: Samples
-    ) -> tuple[Gradients, dict[str, float]]:
-        """Gradient of PPO's loss on samples of a rollout, by weights that changed since, and metrics.
+    def surrogate_loss(
+        self,
+        output: NetworkOutput,
+        samples: Samples,
+        weights: LossWeights,
+        valid: torch.Tensor | None = None,
+    ) -> ActorCriticLoss:
+        """PPO's loss on samples of a rollout, by weights that changed since.
 
         Args:
-            logits: [N, A], of the weights as they are now.
-            values: [N], of the weights as they are now.
+            output: logits and values [N] or [T, B], of the weights as they are now.
             samples: what is to be learned.
+            weights: of the terms.
+            valid: [T, B] bool, which of them are real; None: all.
         """
+        logits, values, _ = output
         log_probs, entropies = evaluate_actions(logits, samples.actions)
-        loss = ppo_loss(
+        return ppo_loss(
             log_probs=log_probs,
             old_log_probs=samples.log_probs,
             entropies=entropies,
@@ -250,25 +157,27 @@ class ActorCriticAgent:
             advantages=samples.advantages,
             value_targets=samples.targets,
             clip=self.objective.clip_range,
-            weights=self.weights,
+            weights=weights,
+            valid=valid,
         )
-        return gradients_of(loss.total, self.policy.network), report(loss, samples)
 
 
-def report(loss: ActorCriticLoss, samples: Samples) -> dict[str, float]:
-    """The metrics of a lesson: of its loss, and of what the critic knew before the first one."""
+@torch.no_grad()
+def report(loss: ActorCriticLoss, samples: Samples, valid: torch.Tensor | None = None) -> torch.Tensor:
+    """The numbers of `METRICS`: of a lesson's loss, and of what the critic knew before the first one."""
     ratios = samples.log_ratios.exp()
-    return {
-        "policy_loss": float(loss.policy.detach()),
-        "value_loss": float(loss.value.detach()),
-        "entropy": float(loss.entropy.detach()),
-        "value_mean": float(samples.values.mean()) if len(samples.values) else 0.0,
-        "explained_variance": explained_variance(samples.values, samples.targets),
-        "approx_kl": float(loss.approx_kl),
-        "clip_fraction": float(loss.clip_fraction),
-        "mean_ratio": float(ratios.clamp(max=1).mean()) if len(ratios) else 1.0,
-        "truncated_share": float((ratios > 1).float().mean()) if len(ratios) else 0.0,
-    }
+    numbers = (
+        loss.policy,
+        loss.value,
+        loss.entropy,
+        mean_of(samples.values, valid),
+        explained_variance(samples.values, samples.targets, valid),
+        loss.approx_kl,
+        loss.clip_fraction,
+        mean_of(ratios.clamp(max=1), valid),
+        mean_of((ratios > 1).float(), valid),
+    )
+    return torch.stack([n if isinstance(n, torch.Tensor) else ratios.new_full((), n) for n in numbers])
 
 
 # ---------------------------------------------------------------------------------------------------

@@ -49,6 +49,46 @@ class Policy(Actor, Protocol):
         ...
 
 
+class Seat(Protocol):
+    """Chooses the actions of some of a worker's environments, and keeps their recurrent state."""
+
+    size: int
+    """How many they are."""
+
+    @property
+    def state(self) -> State:
+        """Before the next observation; it stays as it is."""
+        ...
+
+    def ask(self, observation: np.ndarray, first: np.ndarray) -> None:
+        """Begins to choose an action for each; takes the arguments of `Actor.act`, which must stay as they
+        are until the `answer`."""
+        ...
+
+    def answer(self) -> ActorOutput:
+        """What was asked for, waited for where it is still being computed; holds until the next `ask`."""
+        ...
+
+
+class Lone:
+    """The seat of an actor that answers at once, for all environments of its worker."""
+
+    def __init__(self, actor: Actor, size: int) -> None:
+        self.size = size
+        self._actor = actor
+        self._output = ActorOutput(np.zeros(size, np.int64), actor.initial_state(size))
+
+    @property
+    def state(self) -> State:
+        return tuple(part.detach() for part in self._output.state)
+
+    def ask(self, observation: np.ndarray, first: np.ndarray) -> None:
+        self._output = self._actor.act(observation, first, self._output.state)
+
+    def answer(self) -> ActorOutput:
+        return self._output
+
+
 Lesson = Callable[[], tuple[Gradients | None, dict[str, float]]]
 """Computes one gradient with the weights as they are when it is called, and metrics; None when there is
 nothing to apply yet."""
@@ -65,6 +105,11 @@ class Agent(Actor, Protocol):
         (epsilon, entropy) follow the global counters."""
         ...
 
+    def seats(self, spec: EnvSpec, size: int) -> Sequence[Seat]:
+        """Who acts for the `size` environments of its worker, in their order: one for all, or several whose
+        environments take their steps in turns, where acting goes on while others step."""
+        ...
+
     def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
         """What is to be learned now that a rollout has been made: one lesson for A3C, many for an algorithm
         of many small updates. The worker applies each gradient and takes new weights into use before the
@@ -78,6 +123,13 @@ class Agent(Actor, Protocol):
     def set_state(self, state: dict[str, Any]) -> None:
         """Takes back what `get_state` gave."""
         ...
+
+
+class ActsAtOnce:
+    """An agent, or the part of it, that has one seat for all."""
+
+    def seats(self: Actor, spec: EnvSpec, size: int) -> Sequence[Seat]:
+        return [Lone(self, size)]
 
 
 def check_nothing(config: Config, spec: EnvSpec) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from a3c.agents.base import Algorithm, Lesson
+from a3c.agents.base import ActsAtOnce, Algorithm, Lesson
 from a3c.errors import UsageError
 from a3c.learning.losses import huber_td_loss
 from a3c.learning.replay import Replay, ReplayBatch, ReplaySpec, check_memory, free_memory
@@ -89,7 +89,7 @@ class DqnPolicy:
         return ActorOutput(actions, ())
 
 
-class DqnAgent:
+class DqnAgent(ActsAtOnce):
     """A `DqnPolicy` that learns from its replay.
 
     Args:

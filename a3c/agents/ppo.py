@@ -11,18 +11,20 @@ import torch
 from a3c.agents.actor_critic import (
     METRICS,
     ActorCriticAgent,
-    ActorCriticPolicy,
     Objective,
     Samples,
-    behaviour_log_probs,
-    evaluate_actions,
     make_objective,
     make_policy,
+    named,
+    report,
 )
 from a3c.agents.base import Algorithm, Lesson
+from a3c.agents.policy import ActorCriticPolicy, Material, evaluate_actions
+from a3c.networks.device import Capture, make_capture
 from a3c.settings.config import Config
 from a3c.settings.groups import PpoConfig
-from a3c.types import ActorOutput, Counters, EnvSpec, Gradients, Rollout, State
+from a3c.stores.parameters import gradients_of
+from a3c.types import ActorOutput, EnvSpec, Gradients, Rollout, State
 
 
 class PpoAgent(ActorCriticAgent):
@@ -32,24 +34,26 @@ class PpoAgent(ActorCriticAgent):
         policy: acts and holds the network.
         objective: what is to be learned.
         settings: of the algorithm.
+        capture: for a device beside the core, see `ActorCriticAgent`; it makes acting fast.
     """
 
-    def __init__(self, policy: ActorCriticPolicy, objective: Objective, settings: PpoConfig) -> None:
-        super().__init__(policy, objective)
+    def __init__(
+        self,
+        policy: ActorCriticPolicy,
+        objective: Objective,
+        settings: PpoConfig,
+        capture: Capture | None = None,
+    ) -> None:
+        super().__init__(policy, objective, capture)
         self.settings = settings
-        self._values: list[torch.Tensor] = []  # of each step so far, [B]
-
-    def begin_rollout(self, counters: Counters) -> None:
-        super().begin_rollout(counters)
-        self._values.clear()
 
     @torch.no_grad()
     def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
         output = self.policy.forward(observation, first, state)
         actions = self.policy.select_actions(output.logits)
         log_probs, _ = evaluate_actions(output.logits, actions)
-        self._values.append(output.value)
-        return ActorOutput(actions.cpu().numpy(), output.state, log_probs)
+        chosen = (part.cpu().numpy() for part in (actions, log_probs, output.value))
+        return ActorOutput(next(chosen), output.state, *chosen)
 
     def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
         samples = cache(partial(self.samples, rollout))
@@ -67,19 +71,15 @@ class PpoAgent(ActorCriticAgent):
     @torch.no_grad()
     def samples(self, rollout: Rollout) -> tuple[torch.Tensor, Samples]:
         """What the lessons draw from, N observations and what is to be learned of them."""
-        observations = self.policy.upload(rollout.observations[:-1])
-        valid, actions = (
-            torch.from_numpy(a).to(self.policy.device) for a in (rollout.valid(), rollout.actions)
-        )
-        old = log_probs = behaviour_log_probs(rollout)
+        material = Material.of(rollout).on(self.policy.device)
+        values = material.values
+        old = log_probs = material.log_probs
         if self.fresh:
-            output = self.policy.forward_rollout(rollout, observations)
-            values, (log_probs, _) = output.value, evaluate_actions(output.logits, actions)
-        else:
-            values = torch.stack(self._values)
-        _, targets, advantages = self.returns(rollout, values, log_probs - old, ())
-        parts = (actions, old, values, advantages, targets, log_probs - old)
-        return observations[valid], Samples(*(part[valid] for part in parts))
+            output = self.policy.forward_rollout(material)
+            values, (log_probs, _) = output.value, evaluate_actions(output.logits, material.actions)
+        _, targets, advantages = self.returns(material, values, log_probs - old, ())
+        samples = Samples(material.actions, old, values, advantages, targets, log_probs - old)
+        return material.observations[:-1][material.valid], samples.take(material.valid)
 
     def gradients(
         self, samples: Callable[[], tuple[torch.Tensor, Samples]], indices: torch.Tensor
@@ -91,13 +91,14 @@ class PpoAgent(ActorCriticAgent):
             mean, deviation = drawn.advantages.mean(), drawn.advantages.std()
             drawn = drawn._replace(advantages=(drawn.advantages - mean) / (deviation + 1e-8))
         output = self.policy.evaluate(observations[indices])
-        return self.surrogate_gradients(output.logits, output.value, drawn)
+        loss = self.surrogate_loss(output, drawn, self.weights)
+        return gradients_of(loss.total, self.policy.network), named(report(loss, drawn))
 
 
 def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, place: float) -> PpoAgent:
     """The agent of a worker."""
     policy = make_policy(config, spec, seed, device, greedy=False)
-    return PpoAgent(policy, make_objective(config, device), config.ppo)
+    return PpoAgent(policy, make_objective(config, device), config.ppo, make_capture(device))
 
 
 PPO = Algorithm("ppo", METRICS, make_policy, make_agent)

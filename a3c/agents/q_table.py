@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
-from a3c.agents.base import Algorithm, Lesson
+from a3c.agents.base import ActsAtOnce, Algorithm, Lesson
 from a3c.settings.config import Config
 from a3c.stores.parameters import Parameters
 from a3c.types import ActorOutput, Counters, EnvSpec, Gradients, Rollout, Rows, State
@@ -71,7 +71,7 @@ class QTablePolicy:
         return ActorOutput(np.where(candidates, noise[:, :-1], -1.0).argmax(axis=1), ())
 
 
-class QTableAgent:
+class QTableAgent(ActsAtOnce):
     """A `QTablePolicy` that learns.
 
     Args:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from a3c.agents.base import Algorithm, Lesson
+from a3c.agents.base import ActsAtOnce, Algorithm, Lesson
 from a3c.settings.config import Config
 from a3c.stores.parameters import Parameters
 from a3c.types import ActorOutput, Counters, EnvSpec, Rollout, State
 
 
-class RandomAgent:
+class RandomAgent(ActsAtOnce):
     """Takes every action with equal probability.
 
     Args:

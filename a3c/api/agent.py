@@ -15,8 +15,8 @@ import gymnasium
 import numpy as np
 import torch
 
-from a3c.agents.actor_critic import ActorCriticPolicy
 from a3c.agents.dqn import DqnPolicy
+from a3c.agents.policy import ActorCriticPolicy
 from a3c.envs import make_agent_env
 from a3c.envs.registry import full_id
 from a3c.errors import UsageError

@@ -23,7 +23,7 @@ class LossWeights(NamedTuple):
     """What the terms of an actor-critic loss count beside the policy's."""
 
     value: float
-    entropy: float
+    entropy: float | torch.Tensor
     entropy_end: int = 0  # a step: there the entropy's has fallen linearly to 0; 0: it is constant
 
 
@@ -52,10 +52,17 @@ def actor_critic_loss(
     return ActorCriticLoss(total, policy, value, entropy)
 
 
-def approx_kl(log_ratios: torch.Tensor) -> torch.Tensor:
-    """Divergence of a policy from the one that acted, KL(old || new), estimated from the log-ratios [N] of
-    its probabilities: mean(r - 1 - log r), unbiased and of little variance (Schulman 2020); 0 of none."""
-    return (log_ratios.exp() - 1 - log_ratios).sum() / max(1, len(log_ratios))
+def mean_of(values: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+    """The mean of all values, or of those that are `valid`, a mask of their shape; 0 of none."""
+    if valid is None:
+        return values.sum() / max(1, values.numel())
+    return (values * valid).sum() / valid.sum().clamp(min=1)
+
+
+def approx_kl(log_ratios: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
+    """Divergence of a policy from the one that acted, KL(old || new), estimated from the log-ratios of its
+    probabilities: mean(r - 1 - log r), unbiased and of little variance (Schulman 2020); 0 of none."""
+    return mean_of(log_ratios.exp() - 1 - log_ratios, valid)
 
 
 def ppo_loss(
@@ -68,22 +75,24 @@ def ppo_loss(
     value_targets: torch.Tensor,
     clip: float,
     weights: LossWeights,
+    valid: torch.Tensor | None = None,
 ) -> ActorCriticLoss:
     """The clipped surrogate objective with value loss and entropy bonus (Schulman et al. 2017, eq. 7 and 9).
 
         r_t = pi(a_t|s_t) / pi_old(a_t|s_t)
         L   = -mean(min(r_t A_t, clip(r_t, 1 - c, 1 + c) A_t)) + w_v mean((target_t - V)^2) / 2 - w_e mean(H)
 
-    All tensors are [N]. The gradient flows through log_probs, values and entropies; the others are constants.
+    All tensors are [N], or of any shape with a mask `valid` of it that says of which the means are. The
+    gradient flows through log_probs, values and entropies; the others are constants.
     """
     log_ratio = log_probs - old_log_probs
     ratio = log_ratio.exp()
     surrogate = torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
-    policy = -surrogate.mean()
-    value, entropy = 0.5 * (value_targets - values).square().mean(), entropies.mean()
+    policy, entropy = -mean_of(surrogate, valid), mean_of(entropies, valid)
+    value = 0.5 * mean_of((value_targets - values).square(), valid)
     with torch.no_grad():
-        divergence = approx_kl(log_ratio)
-        clip_fraction = ((ratio - 1).abs() > clip).float().mean()
+        divergence = approx_kl(log_ratio, valid)
+        clip_fraction = mean_of(((ratio - 1).abs() > clip).float(), valid)
     total = policy + weights.value * value - weights.entropy * entropy
     return ActorCriticLoss(total, policy, value, entropy, divergence, clip_fraction)
 

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import torch
 
+from a3c.learning.losses import mean_of
+
 
 class Advantages(NamedTuple):
     """What the policy and the value learn from."""
@@ -95,11 +97,14 @@ def vtrace(
     return Corrected(weights * unweighted, values[:-1] + corrections[:-1], unweighted)
 
 
-def explained_variance(values: torch.Tensor, targets: torch.Tensor) -> float:
-    """1 - Var(target - value) / Var(target), both [N]; 0 where the target is constant."""
-    if targets.numel() < 2:
-        return 0.0
-    variance = targets.var(unbiased=False)
-    if float(variance) < 1e-8:
-        return 0.0
-    return float(1 - (targets - values).var(unbiased=False) / variance)
+def explained_variance(
+    values: torch.Tensor, targets: torch.Tensor, valid: torch.Tensor | None = None
+) -> torch.Tensor:
+    """1 - Var(target - value) / Var(target), of all or of those that are `valid`; 0 where the target is
+    constant."""
+
+    def variance(x: torch.Tensor) -> torch.Tensor:
+        return mean_of((x - mean_of(x, valid)).square(), valid)
+
+    of_targets, least = variance(targets), 1e-8
+    return (1 - variance(targets - values) / of_targets.clamp(min=least)) * (of_targets >= least)

@@ -60,13 +60,22 @@ class Parameters:
 def gradients_of(loss: torch.Tensor, module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Gradient of a loss, by parameter of a module; zeros for one that is not learned. On the CPU: they come
     from a GPU in one copy, as float32."""
+    if loss.device.type == "cpu":
+        return _gradients(loss, module)
+    return split(
+        flat_gradient(loss, module).cpu(), {name: tuple(p.shape) for name, p in module.named_parameters()}
+    )
+
+
+def flat_gradient(loss: torch.Tensor, module: torch.nn.Module) -> torch.Tensor:
+    """The same as one float32 tensor [N] on the loss's device, in the order of the parameters."""
+    return torch.cat([gradient.float().reshape(-1) for gradient in _gradients(loss, module).values()])
+
+
+def _gradients(loss: torch.Tensor, module: torch.nn.Module) -> dict[str, torch.Tensor]:
     named = dict(module.named_parameters())
     found = iter(torch.autograd.grad(loss, [p for p in named.values() if p.requires_grad]))
-    gradients = [next(found) if p.requires_grad else torch.zeros_like(p) for p in named.values()]
-    if loss.device.type == "cpu":
-        return dict(zip(named, gradients, strict=True))
-    flat = torch.cat([gradient.float().reshape(-1) for gradient in gradients]).cpu()
-    return split(flat, {name: tuple(p.shape) for name, p in named.items()})
+    return {name: next(found) if p.requires_grad else torch.zeros_like(p) for name, p in named.items()}
 
 
 def split(flat: torch.Tensor, shapes: Shapes) -> dict[str, torch.Tensor]:

@@ -1,26 +1,36 @@
-"""Stepping environments with an agent, a rollout at a time."""
+"""Stepping environments with an agent, a rollout at a time.
+
+An agent has one seat for all environments of its worker or several, each for a part of them. The parts take
+turns then: while a GPU chooses the actions of one, the core steps another.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from a3c.agents.base import Agent
+from a3c.agents.base import Seat
 from a3c.envs import EnvBatch
 from a3c.training.timings import Timings
-from a3c.types import Rollout, TimeStep
+from a3c.types import ActorOutput, EpisodeStats, Rollout, State, TimeStep
+
+Zeros = Callable[[tuple[int, ...], Any], np.ndarray]
+"""(shape, dtype) to an array: numpy's, or one in memory that a GPU reads."""
 
 
 def collect(
     envs: EnvBatch,
-    agent: Agent,
+    seats: Sequence[Seat],
     length: int,
     reward_clip: float,
     timings: Timings,
     stopped: Callable[[], bool] = lambda: False,
     before_step: Callable[[int], None] = lambda t: None,
+    zeros: Zeros = np.zeros,
 ) -> Iterator[Rollout]:
     """Yields rollouts of `length` steps, each going on where the last one ended, until `stopped()`; a
     rollout that was begun is then dropped.
@@ -32,38 +42,130 @@ def collect(
     Raises:
         FloatingPointError: the environment gave a non-finite observation or reward.
     """
-    step = envs.reset()
-    state = agent.initial_state(envs.size)
-    observations = np.zeros((length + 1, *step.observation.shape), step.observation.dtype)
-    firsts = np.zeros((length + 1, envs.size), bool)
-    actions = np.zeros((length, envs.size), np.int64)
-    rewards, discounts = np.zeros((2, length, envs.size), np.float32)
-    frames = envs.frames
+    tape = Tape.blank(envs, length, zeros)
+    parts = divide(envs, seats, tape)
+    state, frames = join(parts), sum(part.envs.frames for part in parts)
     while True:
-        state = tuple(s.detach() for s in state)
-        initial_state, log_probs = state, []
-        observations[0], firsts[0] = step.observation, step.first
+        initial_state, asked = state, deque[Part]()
+        for part in parts:
+            part.begin()
         for t in range(length):
             if stopped():
                 return
             before_step(t)
+            for part in parts:
+                asked.append(part)
+                with timings.time("act"):
+                    part.ask(t)
+                    # Whoever asked first; the other parts' actions are being computed meanwhile.
+                    turn = asked.popleft().wait() if len(asked) == len(parts) else None
+                if turn:
+                    with timings.time("env"):
+                        turn.step()
+        for part in asked:
             with timings.time("act"):
-                output = agent.act(observations[t], firsts[t], state)
+                part.wait()
             with timings.time("env"):
-                step = envs.step(output.action)
-            refuse_nonfinite(step, envs.spec.env_id)
-            state = output.state
-            if output.log_prob is not None:
-                log_probs.append(output.log_prob)
-            actions[t], rewards[t], discounts[t] = output.action, step.reward, step.discount
-            observations[t + 1], firsts[t + 1] = step.observation, step.first
+                part.step()
         if reward_clip:
-            np.clip(rewards, -reward_clip, reward_clip, out=rewards)
-        yield Rollout(
-            observations, actions, rewards, discounts, firsts, initial_state, state,
-            torch.stack(log_probs) if log_probs else None, envs.pop_episodes(), envs.frames - frames,
+            np.clip(tape.rewards, -reward_clip, reward_clip, out=tape.rewards)
+        state, before, frames = join(parts), frames, sum(part.envs.frames for part in parts)
+        episodes = [episode for part in parts for episode in part.envs.pop_episodes()]
+        yield tape.rollout(initial_state, state, parts[0].output, episodes, frames - before)
+
+
+class Tape(NamedTuple):
+    """The arrays of a rollout, as `Rollout` has them."""
+
+    observations: np.ndarray
+    firsts: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    discounts: np.ndarray
+    log_probs: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def blank(cls, envs: EnvBatch, length: int, zeros: Zeros) -> Tape:
+        """For `length` steps of some environments."""
+        shape = (length, envs.size)
+        observations = zeros(
+            (length + 1, envs.size, *envs.spec.observation_shape), envs.spec.observation_dtype
+        )
+        numbers = (zeros(shape, np.float32) for _ in range(4))
+        return cls(observations, zeros((length + 1, envs.size), bool), zeros(shape, np.int64), *numbers)
+
+    def columns(self, of: slice) -> Tape:
+        """Those of a part of the environments, in the same memory."""
+        return Tape(*(array[:, of] for array in self))
+
+    def write(self, t: int, output: ActorOutput, step: TimeStep) -> None:
+        """Notes what was done at step t, and what came of it."""
+        self.actions[t], self.rewards[t], self.discounts[t] = output.action, step.reward, step.discount
+        self.observations[t + 1], self.firsts[t + 1] = step.observation, step.first
+        if output.log_prob is not None:
+            self.log_probs[t] = output.log_prob
+        if output.value is not None:
+            self.values[t] = output.value
+
+    def rollout(
+        self, initial: State, final: State, told: ActorOutput, episodes: list[EpisodeStats], frames: int
+    ) -> Rollout:
+        """All of it as a rollout, with what the agent told of its steps."""
+        return Rollout(
+            self.observations, self.actions, self.rewards, self.discounts, self.firsts, initial, final,
+            None if told.log_prob is None else self.log_probs, None if told.value is None else self.values,
+            episodes, frames,
         )  # fmt: skip
-        frames = envs.frames
+
+
+class Part:
+    """Some of a worker's environments, who acts for them, and their columns of the tape."""
+
+    def __init__(self, envs: EnvBatch, seat: Seat, tape: Tape) -> None:
+        self.envs, self.seat, self._tape = envs, seat, tape
+        self._step, self._t = envs.reset(), 0
+        self.output: ActorOutput
+
+    def begin(self) -> None:
+        """Begins a rollout where the last one ended."""
+        self._tape.observations[0], self._tape.firsts[0] = self._step.observation, self._step.first
+
+    def ask(self, t: int) -> None:
+        """Has the actions of step t computed."""
+        self._t = t
+        self.seat.ask(self._tape.observations[t], self._tape.firsts[t])
+
+    def wait(self) -> Part:
+        """Returns when they are there."""
+        self.output = self.seat.answer()
+        return self
+
+    def step(self) -> None:
+        """Takes them. Raises FloatingPointError."""
+        self._step = self.envs.step(self.output.action)
+        refuse_nonfinite(self._step, self.envs.spec.env_id)
+        self._tape.write(self._t, self.output, self._step)
+
+
+def divide(envs: EnvBatch, seats: Sequence[Seat], tape: Tape) -> list[Part]:
+    """Each seat with its environments, in their order."""
+    if len(seats) == 1:
+        return [Part(envs, seats[0], tape)]
+    parts, start = [], 0
+    for seat in seats:
+        end = start + seat.size
+        parts.append(Part(envs.select(range(start, end)), seat, tape.columns(slice(start, end))))
+        start = end
+    return parts
+
+
+def join(parts: Sequence[Part]) -> State:
+    """The recurrent state of all environments."""
+    states = [part.seat.state for part in parts]
+    if len(states) == 1:
+        return states[0]
+    return tuple(torch.cat(tensors) for tensors in zip(*states, strict=True))
 
 
 def refuse_nonfinite(step: TimeStep, env_id: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 
 from a3c.agents.make import make_agent
 from a3c.envs import make_env
+from a3c.networks.device import host_array
 from a3c.processes.memory import keep_freed_memory
 from a3c.stores.scoreboard import WAITING, Scoreboard
 from a3c.training.device_faults import explained
@@ -53,7 +56,7 @@ class WorkerSpec:
 def run_worker(spec: WorkerSpec, link: Link) -> None:
     """The entry point of a worker process: trains until told to stop or the steps are used up."""
     keep_freed_memory()
-    with explained(spec.session, spec.worker_id):
+    with explained(spec.session, spec.worker_id), passing_on_warnings(link):
         _train(spec, link)
 
 
@@ -68,6 +71,19 @@ def _train(spec: WorkerSpec, link: Link) -> None:
             if goes_on:
                 worker.step()
     worker.close()
+
+
+@contextmanager
+def passing_on_warnings(link: Link) -> Iterator[None]:
+    """Tells what is logged meanwhile, such as that a GPU has to do without something."""
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: link.warning(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("a3c")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def keep_alive(board: Scoreboard, row: int) -> None:
@@ -100,14 +116,16 @@ class Worker:
         self.agent = make_agent(config, self._envs.spec, agent_seed, device, row + session.offset)
         self._store = session.store(row)
         length, reward_clip = config.learn.num_steps, config.env.reward_clip or 0.0
+        seats = self.agent.seats(self._envs.spec, self._envs.size)
         self._rollouts = collect(
             self._envs,
-            self.agent,
+            seats,
             length,
             reward_clip,
             self._timings,
             lambda: self._board.stop != 0,
             self._renew,
+            partial(host_array, torch.device(device)),
         )
         self._versions: list[int] = []  # of the weights of the present rollout
 
@@ -172,6 +190,7 @@ def use_gpu(device: str) -> None:
     torch.cuda.set_device(device)  # else pinned memory would open a context on the first GPU too
     torch.set_float32_matmul_precision("high")  # TF32
     torch.backends.cudnn.benchmark = True  # shapes stay the same
+    torch.backends.cudnn.benchmark_limit = 4  # of ten guesses, which all workers of a GPU try at once
 
 
 def count_update(

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from a3c.agents.a3c import A3CAgent
-from a3c.agents.actor_critic import METRICS, ActorCriticPolicy, Objective
+from a3c.agents.actor_critic import METRICS, Objective
+from a3c.agents.policy import ActorCriticPolicy
 from a3c.learning.losses import LossWeights
 from a3c.networks.actor_critic import MLP, A3CSmall
 from a3c.types import Counters, Rollout
@@ -23,7 +24,7 @@ def play(agent, observations, firsts, rewards, discounts):
         outputs.append(agent.act(observations[t], firsts[t], state))
         state = outputs[-1].state
     actions = np.array([output.action for output in outputs])
-    log_probs = torch.stack([output.log_prob for output in outputs]) if agent.fresh else None
+    log_probs = np.array([output.log_prob for output in outputs]) if agent.fresh else None
     return Rollout(observations, actions, rewards, discounts, firsts, initial, state, log_probs)
 
 
@@ -178,8 +179,8 @@ def test_fresh_weights_learn_by_vtrace(make):
 
 def test_fresh_weights_need_no_graph_of_acting():
     _, agent, rollout = taught(small, recompute=False, fresh=True)
-    assert not any(part.requires_grad for part in (*agent._seen, rollout.log_probs, *rollout.final_state))
-    assert all(part.dtype == torch.uint8 for part in agent._seen)
+    assert not any(part.requires_grad for part in rollout.final_state)
+    assert not agent._features
 
 
 def test_a_later_pass_does_not_push_a_probability_further_than_the_clip_range():

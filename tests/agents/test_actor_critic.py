@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from a3c.agents.actor_critic import ActorCriticPolicy
+from a3c.agents.policy import ActorCriticPolicy
 from a3c.networks.actor_critic import MLP, A3CSmall
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from a3c.agents.actor_critic import METRICS, ActorCriticPolicy, Objective
+from a3c.agents.actor_critic import METRICS, Objective
+from a3c.agents.policy import ActorCriticPolicy
 from a3c.agents.ppo import PpoAgent
 from a3c.errors import UsageError
 from a3c.learning.losses import LossWeights, ppo_loss
@@ -23,6 +24,9 @@ def make(epochs=2, fresh=False, **settings):
     return PpoAgent(policy, Objective(0.9, 0.8, LossWeights(0.5, 0.03), epochs, fresh=fresh), config)
 
 
+TOLD = ("action", "log_prob", "value")
+
+
 def play(agent, steps=7, batch=3):
     """A rollout over random observations with an end, a truncation and their seams."""
     rng = np.random.default_rng(5)
@@ -34,9 +38,9 @@ def play(agent, steps=7, batch=3):
     agent.refresh()
     agent.begin_rollout(Counters())
     outputs = [agent.act(observations[t], firsts[t], ()) for t in range(steps)]
-    actions, log_probs = np.array([o.action for o in outputs]), torch.stack([o.log_prob for o in outputs])
+    actions, log_probs, values = (np.array([getattr(o, name) for o in outputs]) for name in TOLD)
     rewards = rng.normal(size=(steps, batch)).astype(np.float32)
-    return Rollout(observations, actions, rewards, discounts, firsts, (), (), log_probs)
+    return Rollout(observations, actions, rewards, discounts, firsts, (), (), log_probs, values)
 
 
 def test_every_epoch_sees_every_real_step_once():
@@ -133,11 +137,13 @@ def test_fresh_advantages_are_those_of_vtrace_by_the_weights_of_the_first_lesson
     valid = torch.from_numpy(rollout.valid())
     expected = vtrace(
         torch.from_numpy(rollout.rewards), torch.from_numpy(rollout.discounts), values, valid,
-        log_probs - rollout.log_probs, 0.9, 0.8,
+        log_probs - torch.from_numpy(rollout.log_probs), 0.9, 0.8,
     )  # fmt: skip
     torch.testing.assert_close(samples.advantages, expected.unweighted[valid])
     torch.testing.assert_close(samples.targets, expected.value_targets[valid])
-    torch.testing.assert_close(samples.log_probs, rollout.log_probs[valid])  # what the ratio is to
+    torch.testing.assert_close(
+        samples.log_probs, torch.from_numpy(rollout.log_probs)[valid]
+    )  # what the ratio is to
     torch.testing.assert_close(observations, everything[:-1][valid])
 
 

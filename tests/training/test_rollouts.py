@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from a3c.agents.base import Lone
 from a3c.training.rollouts import collect
 from a3c.training.timings import Timings
 from a3c.types import ActorOutput, EnvSpec, EpisodeStats, TimeStep
@@ -55,13 +56,13 @@ class Recorder:
     def act(self, observation, first, state):
         (count,) = state
         count = count * torch.from_numpy(~first).unsqueeze(1) + 1
-        return ActorOutput(count.squeeze(1).long().numpy(), (count,), -count.squeeze(1))
+        return ActorOutput(count.squeeze(1).long().numpy(), (count,), -count.squeeze(1).numpy())
 
 
 def rollouts(length, clip=1.0, poison=None):
     envs = Countdown()
     envs.poison = poison
-    return collect(envs, Recorder(), length, clip, Timings())
+    return collect(envs, [Lone(Recorder(), 2)], length, clip, Timings())
 
 
 def test_what_a_rollout_holds():
@@ -90,7 +91,7 @@ def test_the_next_rollout_goes_on_where_the_last_ended():
 
 def test_a_stop_drops_the_rollout_that_was_begun():
     answers = iter([False, False, False, True])
-    stream = collect(Countdown(), Recorder(), 2, 0.0, Timings(), lambda: next(answers))
+    stream = collect(Countdown(), [Lone(Recorder(), 2)], 2, 0.0, Timings(), lambda: next(answers))
     assert [len(rollout.actions) for rollout in stream] == [2]
 
 

@@ -1,6 +1,7 @@
 """A worker on a real environment and a real store: what it takes, gives and counts, and when it ends."""
 
 import itertools
+import logging
 import signal
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from a3c.storage.records import read_json_lines
-from a3c.training.worker import Worker, WorkerSpec, run_worker
+from a3c.training.worker import Worker, WorkerSpec, passing_on_warnings, run_worker
 from tests.evaluators.fakes import make_session
 from tests.fault_env import FaultEnv
 from tests.run_tools import TINY, Run
@@ -240,3 +241,13 @@ def test_one_worker_at_a_time_has_no_lag(tmp_path):
     rows = [row for row in read_json_lines(run.path / "metrics.jsonl") if row["kind"] == "train"]
     assert rows[-1]["updates"] >= 30
     assert all(row["mean_lag"] in (None, 0) for row in rows)
+
+
+def test_what_a_worker_logs_is_told(tmp_path):
+    link, logger = Heard(), logging.getLogger("a3c.networks.device")
+    link.warning = lambda text: told.append(text)
+    told = []
+    with passing_on_warnings(link):
+        logger.warning("no CUDA graph of %s", "this")
+    logger.warning("nobody is told")
+    assert told == ["no CUDA graph of this"]
