@@ -53,7 +53,9 @@ def test_scaling(channels, kind):
     image = torch.randint(0, 256, (3, channels, 20, 12), dtype=torch.uint8, device=DEVICE)
     background = 255 * torch.rand(channels, 20, 12, device=DEVICE)
     found = kernels.scale(image, background, kind)
-    torch.testing.assert_close(found, ((image.float() - background) / 64).to(kind), rtol=0, atol=0)
+    rounding = 2**-7 if kind == torch.bfloat16 else 0  # Triton's interpreter cuts off where a GPU rounds
+    expected = ((image.float() - background) / 64).to(kind)
+    torch.testing.assert_close(found, expected, rtol=rounding, atol=0)
     assert found.is_contiguous(memory_format=LAST)
 
 
