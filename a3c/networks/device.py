@@ -21,7 +21,8 @@ _log = logging.getLogger(__name__)
 
 def host_tensor(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Zeros on the CPU; page-locked where `device` is a GPU, which copies only such memory on its own."""
-    return torch.zeros(shape, dtype=dtype, pin_memory=device.type == "cuda")
+    gpu = device.type == "cuda" and torch.cuda.is_available()
+    return torch.zeros(shape, dtype=dtype, pin_memory=gpu)
 
 
 def host_array(device: torch.device, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
