@@ -42,7 +42,7 @@ test: setup
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 slow: setup
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m "slow and not cluster" $(ARGS)
 
 track: setup
 	$(INSTALL) '.[track]'
@@ -54,7 +54,7 @@ ALONE := unshare --net --pid --fork --mount-proc --kill-child
 cluster: setup
 	$(INSTALL) '.[cluster]'
 	@if $(ALONE) ip link set lo up 2>/dev/null; then \
-		$(ALONE) sh -c 'ip link set lo up && "$$@"; exit $$?' sh $(BIN)/python -m pytest -m cluster $(ARGS); \
+		$(ALONE) sh -c 'ip link set lo up && "$$@"; exit $$?' sh $(BIN)/python -m pytest -m 'cluster and not slow' tests/cluster $(ARGS); \
 	else echo "make cluster: not tested, for unshare may make no name spaces here; root may"; fi
 
 docs: setup

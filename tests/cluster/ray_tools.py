@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.run_tools import PATIENCE_S, ROOT, Run, wait_for
+from tests.run_tools import PATIENCE_S, ROOT, Run, gone, wait_for
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_worker_niceness": "0"}
 OURS = ("a3c.cluster.node", "ray::NodeActor", "ray::AnchorActor", "spawn_main")
@@ -62,18 +62,18 @@ class Cluster:
     def end(self, raylet: psutil.Process) -> None:
         """As if the machine lost its power."""
         raylet.kill()
-        raylet.wait(10)
+        wait_for(lambda: gone([raylet]), what="the end of a raylet")
 
     def end_all(self) -> None:
         """All that is Ray's, as if it had never been."""
 
-        def gone() -> bool:
+        def ended() -> bool:
             left = [p for p in self.processes() if p.status() != psutil.STATUS_ZOMBIE]
             for process in left:
                 signal_to(process, signal.SIGKILL)
             return not left
 
-        wait_for(gone, what="the end of Ray")
+        wait_for(ended, what="the end of Ray")
 
     def close(self) -> None:
         self.end_all()
@@ -91,7 +91,8 @@ class ClusterRun(Run):
         """Waits until the other nodes are in these states, and those that run have made steps."""
         return self.wait_until(
             lambda s: (
-                sorted(node["state"] for node in s.get("nodes") or []) == sorted(states)
+                s["pid"] == self.process.pid  # not what an earlier start has left
+                and sorted(node["state"] for node in s.get("nodes") or []) == sorted(states)
                 and all(node["steps"] > steps for node in s["nodes"] if node["state"] == "running")
             ),
             timeout_s,

@@ -81,7 +81,7 @@ def stop(run: ClusterRun, signum: int = signal.SIGTERM) -> None:
     nobody_left()
 
 
-def test_trains_on_two_nodes_stops_and_goes_on_with_another_number(tmp_path, cluster):
+def test_trains_on_two_nodes_stops_and_resumes(tmp_path, cluster):
     with ClusterRun(tmp_path, cluster, *CARTPOLE) as run:
         run.nodes("running")
         run.wait_until(lambda s: s["steps"] > sum(worker["steps"] for worker in s["workers"]) + 50)
@@ -93,12 +93,19 @@ def test_trains_on_two_nodes_stops_and_goes_on_with_another_number(tmp_path, clu
     with ClusterRun(tmp_path, cluster, "--load") as again:
         assert again.nodes("running")["steps"] > steps
         assert f"resumes at {steps} steps" in again.output
-        late = cluster.add()
-        again.nodes("running", "running")
-        cluster.end(late)  # as if it had lost its power
-        again.nodes("running")
-        goes_on(again)
         stop(again, signal.SIGINT)
+
+
+@pytest.mark.slow
+def test_f41_a_node_that_is_lost_and_one_that_comes_late(tmp_path, cluster):
+    with ClusterRun(tmp_path, cluster, *CARTPOLE) as run:
+        run.nodes("running")
+        late = cluster.add()
+        run.nodes("running", "running")
+        cluster.end(late)  # as if it had lost its power
+        run.nodes("running")
+        goes_on(run)
+        stop(run)
 
 
 def test_f93_whoever_is_killed_comes_back(tmp_path, cluster):
@@ -134,6 +141,7 @@ def test_f41_a_frozen_node_is_forgotten_and_comes_back(tmp_path, cluster):
         stop(run)
 
 
+@pytest.mark.slow
 def test_f94_a_lost_head_is_waited_for(tmp_path, cluster):
     with ClusterRun(tmp_path, cluster, *CARTPOLE) as run:
         run.nodes("running")
@@ -147,6 +155,7 @@ def test_f94_a_lost_head_is_waited_for(tmp_path, cluster):
         stop(again)
 
 
+@pytest.mark.slow
 def test_f94_a_head_that_stays_away_is_given_up(tmp_path, cluster):
     with ClusterRun(tmp_path, cluster, *CARTPOLE, "--algo", "dqn", "--head-patience", "3") as run:
         run.nodes("running")
@@ -179,6 +188,7 @@ def test_two_runs_share_a_cluster_and_no_game_is_played_twice(tmp_path, cluster)
     assert len(set(found)) == len(found)
 
 
+@pytest.mark.slow
 def test_f95_without_ray_the_head_trains_on(tmp_path):
     cluster = Cluster()
     try:
