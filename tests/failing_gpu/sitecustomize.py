@@ -17,9 +17,9 @@ ERRORS = (
 )
 
 
-def make_agent(config: Any, spec: Any, seed: int, device: str, row: int) -> Any:
-    agent = real(config, spec, seed, "cpu", row)
-    act, calls = agent.act, 0
+def make_agent(config: Any, spec: Any, seed: int, device: str, place: float) -> Any:
+    agent = real(config, spec, seed, "cpu", place)
+    act, calls, row = agent.act, 0, int(place)
 
     def failing(*args: Any) -> Any:
         nonlocal calls
