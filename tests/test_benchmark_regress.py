@@ -67,7 +67,8 @@ def test_new_bands_are_of_their_runs_and_the_others_stay(tmp_path, monkeypatch):
     (tmp_path / "regress.json").write_text(json.dumps({"tasks": {"pong-150k": {"flags": "x"}}}))
     for seed, value in ((1, 4.0), (2, 5.0), (3, 6.0)):
         write_run(tmp_path / f"levels-dqn-{seed}", (10, 0, None, 0), (1000, 9, value, 0))
-    monkeypatch.setattr("sys.argv", ["regress", "--update", "--tasks", "levels-dqn", "--runs", str(tmp_path)])
+    flags = ["--update", "--tasks", "levels-dqn", "--seeds", "1", "2", "3", "--runs", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["regress", *flags])
     assert regress.main() == 0
     tasks = json.loads((tmp_path / "regress.json").read_text())["tasks"]
     assert tasks["pong-150k"] == {"flags": "x"}
