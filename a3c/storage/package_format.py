@@ -53,7 +53,8 @@ _STATE = ("schema", "config", "env", "network", "algo", "counters")
 """What a package keeps of a checkpoint's state."""
 
 _RUN_SETTINGS = ("seed", "max_steps")
-"""What is kept of the group "run": workers, devices and folders are of the place where it was trained."""
+"""What is kept of the group "run": workers, devices and folders are of the place where it was trained, as is
+the whole group "cluster"."""
 
 
 def encode_config(checkpoint: Checkpoint) -> bytes:
@@ -61,6 +62,7 @@ def encode_config(checkpoint: Checkpoint) -> bytes:
     kept = {name: checkpoint.state[name] for name in _STATE}
     settings = dict(kept["config"])
     settings["run"] = {name: settings["run"][name] for name in _RUN_SETTINGS}
+    settings.pop("cluster", None)
     kept["config"] = settings
     return (json.dumps({"format": _LAYOUT.format, **kept}, indent=1, sort_keys=True) + "\n").encode()
 

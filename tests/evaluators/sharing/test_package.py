@@ -52,7 +52,9 @@ def test_a_package_has_what_others_need(package):
     assert frames == results["protocol"]["lengths"][0] > 5  # the first of the games that were scored
     fourcc = int(video.get(cv2.CAP_PROP_FOURCC))
     assert fourcc.to_bytes(4, "little") in (b"avc1", b"h264")
-    assert set(json.loads((package / "config.json").read_text())["config"]["run"]) == {"seed", "max_steps"}
+    settings = json.loads((package / "config.json").read_text())["config"]
+    assert set(settings["run"]) == {"seed", "max_steps"}
+    assert "cluster" not in settings  # its address is nobody's business
     assert str(Path.home()) not in (package / "config.json").read_text()
 
 
