@@ -16,9 +16,10 @@ def check_address(address: str) -> None:
         raise UsageError(f"--cluster {address}: it is HOST:PORT, such as 10.0.0.1:6379, or auto")
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter: a name with an empty or too long part
+        words = getattr(error, "strerror", "") or error
         raise UsageError(
-            f"--cluster {address}: nobody answers there ({error.strerror or error}); start one with "
+            f"--cluster {address}: nobody answers there ({words}); start one with "
             "`ray start --head` on one machine and `ray start --address HOST:PORT` on the others, this one "
             "among them"
         ) from error

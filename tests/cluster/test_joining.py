@@ -9,7 +9,7 @@ from a3c.cluster.joining import find_cluster, has_token
 from a3c.errors import UsageError
 from a3c.settings.config import Config, resolve_resumed
 from tests.cluster.ray_tools import free_port
-from tests.run_tools import script
+from tests.run_tools import ROOT, script
 
 INSECURE = Config().replace(cluster="127.0.0.1:6379", cluster_insecure=True)
 
@@ -70,6 +70,21 @@ def test_f92_no_cluster_at_the_address():
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(UsageError, match=rf"--cluster {address}: nobody answers there .*ray start --head"):
         find_cluster(INSECURE.replace(cluster=address))
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64])
+def test_f92_a_host_whose_name_is_none(host):
+    with pytest.raises(UsageError, match="nobody answers there"):
+        check_address(f"{host}:6379")
+
+
+def test_no_module_of_the_current_folder_is_run(monkeypatch, tmp_path):
+    (tmp_path / "json.py").write_text("open('ran', 'x').close()")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(joining.os.environ, "PYTHONPATH", str(ROOT))
+    with pytest.raises(UsageError, match="takes this machine in"):
+        joining.probe("auto")
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
