@@ -53,7 +53,7 @@ def has_token() -> bool:
 def probe(address: str) -> str:
     """Has another process connect for a moment, since Ray may end the one that does; returns HOST:PORT.
     Raises UsageError."""
-    command = [sys.executable, "-m", "a3c.cluster.probe", address]
+    command = [sys.executable, "-P", "-m", "a3c.cluster.probe", address]
     try:
         process = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=_PROBE_S)
         answer = json.loads(process.stdout.splitlines()[-1])

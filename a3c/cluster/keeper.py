@@ -11,7 +11,6 @@ import math
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -68,9 +67,9 @@ class NodeActor:
         folder = self._order["folder"]
         environ = {k: v for k, v in os.environ.items() if (k, v) != ("CUDA_VISIBLE_DEVICES", "")}
         process = subprocess.Popen(
-            [sys.executable, "-m", "a3c.cluster.node", str(os.getpid())],
+            [sys.executable, "-P", "-m", "a3c.cluster.node", str(os.getpid())],
             stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ,
-            cwd=folder if os.path.isdir(folder) else tempfile.gettempdir(),
+            cwd=folder if os.path.isdir(folder) else "/",  # where nobody else may put a module
         )  # fmt: skip
         self._state = "running"
         if process.stdin and process.stderr:

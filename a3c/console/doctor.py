@@ -234,7 +234,7 @@ def cluster(address: str) -> Iterator[Finding]:
     if importlib.util.find_spec("ray") is None:
         yield Finding(FAIL, "Ray is missing", "install it with: pip install 'a3c[cluster]'")
         return
-    command = [sys.executable, "-m", "a3c.cluster.survey", address]
+    command = [sys.executable, "-P", "-m", "a3c.cluster.survey", address]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as process:
         for line in process.stdout or ():
             yield Finding(*json.loads(line))
