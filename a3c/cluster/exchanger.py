@@ -31,7 +31,6 @@ _RETRY_S, _LONGEST_RETRY_S = 1.0, 30.0
 _POLL_S = 0.05
 _HURRY_S = 0.2  # between two exchanges when the run is about to end
 _LAST_S = 0.4  # of the grace: how long the head waits for the others' last exchange
-_RATE_S = 10.0
 
 
 class Refused(Exception):
