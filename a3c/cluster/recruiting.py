@@ -110,7 +110,9 @@ class Recruiter:
         """They end by themselves; at the deadline (of `time.monotonic`) what is left is ended."""
         for actor in [node.actor for node in self._nodes.values() if node.actor]:
             with suppress(*TROUBLES):
-                while time.monotonic() < deadline and ray.get(actor.state.remote())[0] in ("running", "done"):
+                while (left_s := deadline - time.monotonic()) > 0:
+                    if ray.get(actor.state.remote(), timeout=left_s)[0] not in ("running", "done"):
+                        break
                     time.sleep(_POLL_S)
             with suppress(*TROUBLES):
                 ray.kill(actor, no_restart=True)
