@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,7 +102,7 @@ def find_trained(
         raise UsageError(f"{flag} {which} is a path, and --run-dir names a run; give only one of them")
     if which.startswith(hub.PREFIX):
         return Trained(Path(which), hub.download(which), PACKAGE)
-    if Path(which).is_file():
+    if os.path.isfile(which):
         kinds = "the folder of a run, a checkpoint or a package"
         raise CheckpointError(f"{flag} {which} is a file, not {kinds}{pickle_hint(Path(which))}")
     path = _existing(which, flag, root)
@@ -115,7 +116,7 @@ def find_trained(
 def _existing(text: str, flag: str, root: Path) -> Path:
     path = path_of(text, flag)
     for place in (path, root / path):
-        if place.is_dir():
+        if os.path.isdir(place):
             return place.resolve()
     raise UsageError(f"{flag} {text}: there is no such folder")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,7 +63,7 @@ def aggregate(names: Sequence[str]) -> Table:
 def read_scores(name: str) -> list[RunScore]:
     """The scores that a name means; see `aggregate`."""
     path = Path(name)
-    if path.is_file():
+    if os.path.isfile(path):
         return _of_file(path)
     path = named_run(name).path
     if is_package(path):

@@ -78,4 +78,5 @@ def test_a_run_counts_by_its_last_evaluation_and_needs_one(tmp_path, capsys):
     young = make_run(tmp_path / "young", rows[:1], env="Pong-v0")
     assert main(["plot", "--aggregate", str(young)]) == 2
     assert "was never evaluated" in capsys.readouterr().err
+    assert main(["plot", "--aggregate", "x" * 300]) == 2
     assert main(["plot", "--aggregate"]) == 2

@@ -117,6 +117,7 @@ def test_of_several_runs_the_newest_with_a_checkpoint_counts(cartpole):
         ([], 2, "no trained run under checkpoints/"),
         (["--env", "Pong-v4"], 2, "no trained run of Pong-v4 under checkpoints/"),
         (["--checkpoint", "nowhere"], 2, "--checkpoint nowhere: there is no such folder"),
+        (["--checkpoint", "x" * 300], 2, "there is no such folder"),  # too long for a file's name
         (["--run-dir", "nowhere"], 2, "--run-dir nowhere: there is no such folder"),
         (["--run-dir", "."], 2, "--run-dir . is neither a run directory"),
         (["--checkpoint", "."], 4, "cannot read MANIFEST.json"),
