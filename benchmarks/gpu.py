@@ -114,6 +114,7 @@ def stages_(options: argparse.Namespace, findings: Findings, seconds: float) -> 
         with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
             together = list(pool.map(measure, [model] * options.workers))
         findings.add(f"{model}, {options.workers} cores", stages.median_of(together))
+        findings.add(f"{model} beside", stages.beside_network(model, options.device, size=size, rounds=3))
 
 
 def tests(options: argparse.Namespace, findings: Findings, seconds: float) -> None:
@@ -221,6 +222,8 @@ def rows(result: Mapping[str, Any]) -> Iterator[list[str]]:
             if part == "emulators" and name.endswith(" cores"):
                 cores, bare = int(name.split()[0]), value
                 yield ["", f"bare emulator, {name}", f"{value:,.0f} steps/s"]
+            elif part == "stages" and "percent" in (value if isinstance(value, dict) else {}):
+                yield ["", name, stages.network_in_words(value)]
             elif part == "stages" and isinstance(value, dict):
                 yield ["", f"{name}, microseconds a step", stages.in_words(value)]
             elif part == "training" and isinstance(value, dict):

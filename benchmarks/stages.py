@@ -14,6 +14,9 @@ The stages, each in a loop of its own:
 - between: what the whole, a step of the real batch with the same actions, takes more than their sum: each
   finds the caches and the processor's forecasts as another left them.
 
+Then, beside the network: what a step of the batch takes in a loop that acts and learns as a worker does, on
+a GPU with `--device cuda:0`, and how much of the bare emulator's rate that is, measured in turns.
+
 Times are this thread's CPU time, in microseconds per step, the least of the rounds; in every round all take
 turns. `--cold MB` reads so much memory before each step, without counting it, as a network beside a batch
 does. Writes benchmarks/results/stages.json.
@@ -22,18 +25,27 @@ does. Writes benchmarks/results/stages.json.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import torch
 
+from a3c.agents.make import make_agent
 from a3c.envs import make_env, resolve_env, screen
 from a3c.envs.batch import Batch
+from a3c.processes.memory import keep_freed_memory
 from a3c.settings.config import Config
+from a3c.training.rollouts import collect
+from a3c.training.timings import Timings
+from a3c.training.worker import use_gpu
+from a3c.types import Counters
 from benchmarks.common import keep, machine, table
 from benchmarks.environments import bare_emulator
 
@@ -175,6 +187,54 @@ def _recorded(game: str, model: str) -> list[list[tuple[Any, np.ndarray, np.ndar
     return recorded
 
 
+class _CpuTimings(Timings):
+    """This thread's CPU time in place of the time of day."""
+
+    @contextmanager
+    def time(self, phase: str) -> Iterator[None]:
+        start = time.thread_time()
+        try:
+            yield
+        finally:
+            self._seconds[phase] = self._seconds.get(phase, 0.0) + time.thread_time() - start
+
+
+def beside_network(
+    model: str, device: str = "cpu", game: str = "Pong", size: int = 16, rollouts: int = 4, rounds: int = 5
+) -> dict[str, float]:
+    """Microseconds per step of a batch beside a network that acts and learns, and of the bare emulator in
+    the same rounds; and the emulator's in percent of the former, the median of the rounds."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    if device != "cpu":
+        use_gpu(device)
+    envs, _ = _make(game, model, size)
+    config = Config().replace(env=f"{game}NoFrameskip-v4", model=model, protocol="machado")
+    agent = make_agent(resolve_env(config), envs.spec, 0, device, 0)
+    agent.refresh()
+    agent.begin_rollout(Counters())
+    length, timings = config.learn.num_steps, _CpuTimings()
+    played = collect(envs, agent, length, 1.0, timings)
+    emulator, _ = bare_emulator(game, size, 1)
+    actions = np.random.default_rng(0).integers(2, size=(rollouts * length, size))
+    pairs = []
+    for _ in range(rounds + 1):  # the first warms up
+        start = time.thread_time()
+        for row in actions:
+            emulator(row)
+        bare = time.thread_time() - start
+        timings.pop()
+        for rollout in itertools.islice(played, rollouts):
+            for lesson in agent.lessons(rollout):
+                lesson()
+            agent.begin_rollout(Counters())
+        pairs.append(np.array((bare, timings.pop()["env"])) / actions.size * 1e6)
+    bare, ours = np.array(pairs[1:]).T
+    share = float(np.median(bare / ours)) * 100
+    return {"emulator": float(np.median(bare)), "step": float(np.median(ours)), "percent": share}
+
+
 def median_of(found: Sequence[dict[str, float]]) -> dict[str, float]:
     """Of each figure, over several cores."""
     return {name: statistics.median(one[name] for one in found) for name in found[0]}
@@ -186,6 +246,12 @@ def in_words(found: dict[str, float]) -> str:
     return f"{parts}; whole {found['whole']:.0f}, {100 * found['emulator'] / found['whole']:.0f} % emulator"
 
 
+def network_in_words(found: dict[str, float]) -> str:
+    """The same for `beside_network`."""
+    rate = f"{found['percent']:.0f} % of the bare emulator's rate"
+    return f"beside the network {found['step']:.0f}, the emulator {found['emulator']:.0f}: {rate}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -194,6 +260,7 @@ def main() -> None:
     parser.add_argument("--envs", type=int, default=16)
     parser.add_argument("--steps", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--device", default="cpu", help="of the network, or cuda:0")
     parser.add_argument("--cold", type=float, default=0.0, help="MB of other memory read between two steps")
     options = parser.parse_args()
     where = machine()
@@ -204,7 +271,11 @@ def main() -> None:
     }
     rows = [[name, *(result[name] for result in results.values())] for name in (*STAGES, "whole")]
     print(table([["microseconds a step", *results], *rows]))
-    print("kept in", keep("stages", {"settings": vars(options), "machine": where, "stages": results}))
+    beside = {m: beside_network(m, options.device, options.game, options.envs) for m in results}
+    for model, found in beside.items():
+        print(f"{model}: {network_in_words(found)}")
+    kept = {"settings": vars(options), "machine": where, "stages": results, "beside the network": beside}
+    print("kept in", keep("stages", kept))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ struct taps {
 
 struct camera {
     const uint8_t *gray; /* [256] */
-    uint8_t *before;     /* [2, down * rows, width]: the pair of screens of the last picture */
+    uint8_t *before;     /* [2, down * rows, width]: the pair of screens of the last picture, */
+    uint8_t *same;       /* [down, across]: where both are the same the later one is not kept */
     int64_t down, across;
     int64_t rows, columns;             /* of a tile of the screen */
     int64_t small_rows, small_columns; /* of the same in the picture */
@@ -107,12 +108,15 @@ void develop(const struct camera *c, const uint8_t *earlier, const uint8_t *late
     for (int64_t i = 0; i < c->down; i++)
         for (int64_t j = 0; j < c->across; j++) {
             int64_t at = i * c->rows * width + j * c->columns;
+            uint8_t *same = c->same + i * c->across + j;
             if (!(differs(earlier + at, before + at, c->rows, c->columns, width)
-                  | differs(later + at, before_later + at, c->rows, c->columns, width)))
+                  | differs(later + at, (*same ? before : before_later) + at, c->rows, c->columns, width)))
                 continue;
+            *same = !differs(earlier + at, later + at, c->rows, c->columns, width);
             for (int64_t k = 0; k < c->rows; k++) {
                 memcpy(before + at + k * width, earlier + at + k * width, c->columns);
-                memcpy(before_later + at + k * width, later + at + k * width, c->columns);
+                if (!*same)
+                    memcpy(before_later + at + k * width, later + at + k * width, c->columns);
             }
             (c->halves ? halve : shrink)(c, earlier + at, later + at, width,
                                          picture + i * c->small_rows * size + j * c->small_columns, size);
