@@ -31,6 +31,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import cv2
@@ -40,6 +41,7 @@ import torch
 from a3c.agents.make import make_agent
 from a3c.envs import make_env, resolve_env, screen
 from a3c.envs.batch import Batch
+from a3c.networks.device import host_array
 from a3c.processes.memory import keep_freed_memory
 from a3c.settings.config import Config
 from a3c.training.rollouts import collect
@@ -215,7 +217,8 @@ def beside_network(
     agent.refresh()
     agent.begin_rollout(Counters())
     length, timings = config.learn.num_steps, _CpuTimings()
-    played = collect(envs, agent, length, 1.0, timings)
+    seats = agent.seats(envs.spec, envs.size)
+    played = collect(envs, seats, length, 1.0, timings, zeros=partial(host_array, torch.device(device)))
     emulator, _ = bare_emulator(game, size, 1)
     actions = np.random.default_rng(0).integers(2, size=(rollouts * length, size))
     pairs = []

@@ -109,6 +109,12 @@ def test_the_stages_of_a_step_are_measured() -> None:
     assert "% emulator" in stages.in_words(found)
 
 
+def test_environments_are_measured_beside_a_network() -> None:
+    found = stages.beside_network("a3c-small", size=2, rollouts=1, rounds=1)
+    assert 0 < found["emulator"] < found["step"]
+    assert f"{found['percent']:.0f} %" in stages.network_in_words(found)
+
+
 def test_the_table_says_what_was_found() -> None:
     trained = {
         "workers": 2,
