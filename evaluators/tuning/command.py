@@ -8,11 +8,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from a3c.errors import EXIT_OK, UsageError
+from a3c.settings.config import Config
 from a3c.settings.flags import Parser, flag_value, whole_number
 from a3c.settings.values import parse_number
 from evaluators.tuning.spaces import load_space, spaces
+
+if TYPE_CHECKING:
+    from evaluators.tuning.trial import Launch
 
 
 def main(argv: Sequence[str]) -> int:
@@ -24,8 +29,26 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError(f"a3c tune needs Optuna ({error}); pip install 'a3c[tune]'") from error
     if options.from_trial:
         study.train_from_trial(options.study, options.from_trial, options.flags)
-    study.search(options)
+    study.search(options, _where(options))
     return EXIT_OK
+
+
+def _where(options: argparse.Namespace) -> Launch:
+    """What starts the runs; settles how many trials go on at a time."""
+    if options.cluster is None:
+        from evaluators.tuning.trial import run_here
+
+        options.parallel = options.parallel or 1
+        return run_here
+    from a3c.cluster.joining import find_cluster
+
+    given = {"cluster": options.cluster, "cluster_insecure": options.cluster_insecure}
+    address = find_cluster(Config().replace(**given)).cluster.cluster
+    from a3c.cluster.trials import Cluster
+
+    cluster = Cluster(address)
+    options.parallel = options.parallel or cluster.cores
+    return cluster.run
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -46,8 +69,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--parallel",
         metavar="N",
         type=whole_number(1, 10_000),
-        default=1,
-        help="trials at a time [default 1]",
+        help="trials at a time [default 1, or with --cluster a trial per core]",
     )
     add("--seeds", metavar="N", type=int, nargs="+", default=[1, 2, 3], help="one run each [default 1 2 3]")
     add("--study", metavar="DIR", type=Path, default=Path("studies/study"), help="[default studies/study]")
@@ -55,6 +77,15 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add(
         "--good-enough", metavar="SCORE", type=flag_value(parse_number), help="stop when a trial reaches this"
     )
+    add(
+        "--cluster",
+        metavar="HOST:PORT",
+        nargs="?",
+        const="auto",
+        help="train on a Ray cluster, each trial on a core of any node; without an address, on the one that "
+        "this machine is in",
+    )
+    add("--cluster-insecure", action="store_true", help="take a cluster without a token")
     add("--from-trial", metavar="N", help="train with the settings of trial N, or of the best one")
     options = parser.parse(own)
     options.flags = flags

@@ -28,7 +28,7 @@ from a3c.storage.tensor_files import one_line
 from evaluators.tuning.journal import Journal
 from evaluators.tuning.spaces import PATHS, Range, Space
 from evaluators.tuning.study_picture import TrialPoint, draw_study
-from evaluators.tuning.trial import RUN, Trial, TrialFailed
+from evaluators.tuning.trial import RUN, Launch, Trial, TrialFailed
 
 JOURNAL, PICTURE = "study.journal", "study.png"
 _NAME = "a3c"
@@ -47,10 +47,12 @@ class Search:
     flags: list[str]
     seeds: list[int]
     max_steps: int  # of one run; 0 where time limits it
+    launch: Launch
 
 
-def search(options: argparse.Namespace) -> None:
-    """Runs trials until there are as many as asked for, then names the best and draws the study.
+def search(options: argparse.Namespace, launch: Launch) -> None:
+    """Runs trials until there are as many as asked for, then names the best and draws the study; `launch`
+    starts each of their runs.
 
     Raises:
         UsageError: the flags of the runs have mistakes, or the study was begun with others.
@@ -65,7 +67,7 @@ def search(options: argparse.Namespace) -> None:
         study = open_study(folder, options.study_seed)
         _remember(study, options.flags)
         _take_up_interrupted(study)
-        job = Search(study, folder, options.space, options.flags, options.seeds, max_steps)
+        job = Search(study, folder, options.space, options.flags, options.seeds, max_steps, launch)
         with Signals() as signals:
             _run_trials(job, options.trials, options.parallel, options.good_enough, signals)
         _conclude(job)
@@ -253,7 +255,7 @@ def _best_value(study: optuna.Study) -> float:
 def _start(job: Search, asked: optuna.Trial) -> Trial:
     parameters = {r.name: _suggest(asked, r) for r in job.space.ranges}
     print(f"trial {asked.number} starts: {_in_words(parameters)}", flush=True)
-    return Trial(job.folder / f"trial-{asked.number:03d}", job.flags, parameters, job.seeds)
+    return Trial(job.folder / f"trial-{asked.number:03d}", job.flags, parameters, job.seeds, job.launch)
 
 
 def _suggest(asked: optuna.Trial, r: Range) -> Any:

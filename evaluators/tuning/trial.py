@@ -8,11 +8,11 @@ import statistics
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from a3c.errors import EXIT_DIVERGED, EXIT_OK, printable
 from a3c.files import make_folder, open_file
@@ -32,6 +32,52 @@ class TrialFailed(Exception):
     """A run of the trial did not give a score; the message says why."""
 
 
+class Running(Protocol):
+    """A run of `a3c run`, wherever it is; its metrics come into its folder here while it goes on."""
+
+    def poll(self) -> int | None:
+        """The exit code, once it has ended and everything is here."""
+        ...
+
+    def ask_to_stop(self) -> None:
+        """Has it end by itself."""
+        ...
+
+    def end(self, timeout_s: float) -> None:
+        """Waits so long for its end, then ends it with all its processes."""
+        ...
+
+
+Launch = Callable[[Sequence[str], Path, Path], Running]
+"""Starts a run, by its flags, its folder, and the file for what it prints."""
+
+
+class LocalRun(subprocess.Popen[bytes]):
+    """On this machine."""
+
+    def ask_to_stop(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def end(self, timeout_s: float) -> None:
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(timeout_s)
+            return
+        signal_tree(self.pid, signal.SIGKILL)
+        self.wait()
+
+
+def run_here(flags: Sequence[str], run_dir: Path, log: Path) -> LocalRun:
+    """A `Launch`."""
+    with storage_errors(f"write {log}"):
+        fd = open_file(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    with os.fdopen(fd, "ab") as output:
+        return LocalRun(
+            [sys.executable, *RUN, *flags, "--run-dir", str(run_dir)],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            preexec_fn=partial(end_with_parent, os.getpid(), signal.SIGTERM),
+        )  # fmt: skip
+
+
 class Trial:
     """Trains with the same settings once per seed; call `poll` until it says that the trial is over.
 
@@ -40,18 +86,24 @@ class Trial:
         flags: of `a3c run`, before those of the trial.
         parameters: settings by name.
         seeds: one run each.
+        launch: starts a run.
 
     Everything raises StorageError where a link, a pipe or the like is in the place of its files.
     """
 
     def __init__(
-        self, folder: Path, flags: Sequence[str], parameters: Mapping[str, Any], seeds: Sequence[int]
+        self,
+        folder: Path,
+        flags: Sequence[str],
+        parameters: Mapping[str, Any],
+        seeds: Sequence[int],
+        launch: Launch = run_here,
     ) -> None:
         self.folder, self.parameters = folder, parameters
         self.scores: list[float] = []  # of the seeds that ended
         self.reported: set[int] = set()  # parts of the run that the search has seen
-        self._flags, self._seeds = list(flags), list(seeds)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._flags, self._seeds, self._launch = list(flags), list(seeds), launch
+        self._process: Running | None = None
         self._asked = False
         with storage_errors(f"create {folder}"):
             make_folder(folder)
@@ -76,10 +128,11 @@ class Trial:
         process = self._process
         if process is None:
             return True
-        if process.poll() is None:
+        code = process.poll()
+        if code is None:
             return False
-        if process.returncode != EXIT_OK:
-            raise TrialFailed(self._reason(process.returncode))
+        if code != EXIT_OK:
+            raise TrialFailed(self._reason(code))
         self.scores.append(self._final_score())
         self._process = None
         if len(self.scores) < len(self._seeds):
@@ -96,33 +149,20 @@ class Trial:
     def ask_to_stop(self) -> None:
         """Has the run that is going on end by itself. Asking once is a request, asking twice is none."""
         if self._process is not None and self._process.poll() is None and not self._asked:
-            self._process.send_signal(signal.SIGTERM)
+            self._process.ask_to_stop()
             self._asked = True
 
     def stop(self) -> None:
         """Ends the run that is going on, with all its processes."""
         self.ask_to_stop()
         process, self._process = self._process, None
-        if process is None:
-            return
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_S)
-            return
-        signal_tree(process.pid, signal.SIGKILL)
-        process.wait()
+        if process is not None:
+            process.end(_STOP_S)
 
     def _start(self) -> None:
-        run_dir = self.run_dir
         own = [f"{settings()[name].flag}={value}" for name, value in self.parameters.items()]
         seed = f"--seed={self._seeds[len(self.scores)]}"
-        command = [sys.executable, *RUN, *self._flags, *own, seed, "--run-dir", str(run_dir)]
-        with storage_errors(f"write {self._log}"):
-            fd = open_file(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        with os.fdopen(fd, "ab") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                preexec_fn=partial(end_with_parent, os.getpid(), signal.SIGTERM),
-            )  # fmt: skip
+        self._process = self._launch([*self._flags, *own, seed], self.run_dir, self._log)
 
     def _final_score(self) -> float:
         final = [r for r in self._evaluation_rows() if r.get("final")]
