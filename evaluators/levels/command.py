@@ -59,7 +59,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     add(
         "--run", metavar="RUN", default="",
-        help="the agent's run, checkpoint or package, or released:levels [default: the newest run]",
+        help="the agent's run, checkpoint or package, or released:NAME [default: the newest run]",
     )  # fmt: skip
     add("--random", action="store_true", help="rank by the random agent instead")
     add(
