@@ -1,7 +1,7 @@
 """How near an agent comes to the best that can be done on frozen lakes without seeing how slippery they are.
 
     python -m benchmarks.levels                         # what can be reached
-    python -m benchmarks.levels --agent released:levels # or the path of a run
+    python -m benchmarks.levels --agent PATH            # of a run
 
 Over `--boards` random boards (seed 1), each with 8 chances to slip spread from 0 to 2/3: the mean chance to
 win within 100 steps, computed exactly. An observation has the board but not its slip, so a player without

@@ -66,11 +66,14 @@ def build_package(
         origin: how and where it was trained, of an agent that is released.
 
     Raises:
-        A3CError: the agent cannot play, with `half` it plays otherwise, or the folder cannot be written.
+        A3CError: the agent cannot play, with `half` it plays otherwise or has no weights, or the folder cannot
+            be written.
     """
     torch.set_num_threads(1)  # the same scores as `a3c eval`, and no fight with a training
     weights, full = trained.checkpoint.model, trained
     if half:
+        if not any(tensor.is_floating_point() for tensor in weights.values()):
+            raise UsageError(f"{trained.path} has no weights to halve; leave out --half")
         weights = in_half(weights)
         trained = replace(full, checkpoint=replace(full.checkpoint, model=names.widened(weights)))
     agent = _rebuild(trained, wanted)

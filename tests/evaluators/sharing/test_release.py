@@ -81,6 +81,13 @@ def test_weights_that_play_otherwise_in_half_are_refused(home, tmp_path, monkeyp
     assert not (tmp_path / "half").exists()
 
 
+def test_what_has_no_weights_has_no_half(tmp_path, capsys):
+    flags = "--env CartPole-v1 --algo random --workers 0 --max-steps 64 --eval-every 0".split()
+    assert main(["run", *flags, "--run-dir", str(tmp_path / "run")]) == 0
+    assert package(tmp_path, tmp_path / "half", "--half") == 2
+    assert "has no weights to halve" in capsys.readouterr().err
+
+
 def test_numbers_too_large_for_float16_are_bfloat16():
     weights = {"a": torch.tensor([1.0, 1e6]), "steps": torch.tensor([3])}
     half = packing.in_half(weights)
