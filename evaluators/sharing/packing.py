@@ -66,8 +66,8 @@ def build_package(
         origin: how and where it was trained, of an agent that is released.
 
     Raises:
-        A3CError: the agent cannot play, with `half` it plays otherwise or has no weights, or the folder cannot
-            be written.
+        A3CError: the agent cannot play, with `half` it has no weights or plays otherwise, or the folder
+            cannot be written.
     """
     torch.set_num_threads(1)  # the same scores as `a3c eval`, and no fight with a training
     weights, full = trained.checkpoint.model, trained

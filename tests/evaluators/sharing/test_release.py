@@ -81,11 +81,11 @@ def test_weights_that_play_otherwise_in_half_are_refused(home, tmp_path, monkeyp
     assert not (tmp_path / "half").exists()
 
 
-def test_what_has_no_weights_has_no_half(tmp_path, capsys):
-    flags = "--env CartPole-v1 --algo random --workers 0 --max-steps 64 --eval-every 0".split()
-    assert main(["run", *flags, "--run-dir", str(tmp_path / "run")]) == 0
+def test_what_has_no_weights_has_no_half(tmp_path, capfd):
+    flags = f"--env CartPole-v1 --algo random --workers 0 --max-steps 64 --run-dir {tmp_path}/run"
+    assert main(["run", *flags.split()]) == 0
     assert package(tmp_path, tmp_path / "half", "--half") == 2
-    assert "has no weights to halve" in capsys.readouterr().err
+    assert "has no weights to halve" in capfd.readouterr().err
 
 
 def test_numbers_too_large_for_float16_are_bfloat16():
