@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 LINUX = sys.platform == "linux"
@@ -21,10 +22,10 @@ ELSEWHERE = (
 
 def processor() -> str:
     """The processor's name, as in "AMD EPYC"."""
-    name, place = "", Path("/proc/cpuinfo")
-    if place.exists():
-        lines = [line for line in place.read_text().splitlines() if line.startswith("model name")]
-        name = lines[0].partition(":")[2].strip() if lines else ""
+    name = ""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line for line in lines if line.startswith("model name")), "").partition(":")[2].strip()
     return name or platform.processor() or platform.machine()
 
 
