@@ -86,8 +86,8 @@ CARRIERS = {
     "config": {"plot": 0, "levels": 2, "eval": 0, "eval of a run": 0, "watch": 0, "package": 0},
     "kwargs": {"plot": 0, "levels": 2},
     "levels": {"plot": 0},
-    "package": {"levels": 2, "plot": 2},
-    "misplaced": {"plot": 2},
+    "package": {"levels": 2, "plot": 0, "load": 2},
+    "misplaced": {"load": 2},
 }
 """By what is read, the exit codes that are not 4: it is of another kind, or what is read of it is sound."""
 

@@ -98,7 +98,7 @@ class ProcessTeam:
         return [child.state for child in self._group.states().values() if child.role == role]
 
     def start(self) -> None:
-        ensure_open_files(self._session.workers + 2)
+        ensure_open_files(len(self._group.states()))
         self._session.share()
         if self._exchange:
             self._exchange.share()
