@@ -2,30 +2,16 @@
 
 import os
 import signal
-import socket
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.ray_tools import TOKEN, Cluster, free_port, named
+from tests.cluster.ray_tools import TOKEN, free_port, named
 from tests.run_tools import ROOT, run_to_the_end, wait_for
 from tests.warm import Start, WarmProcess
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """With one node besides the head's."""
-    if any(name.startswith(("eth", "en", "wl")) for _, name in socket.if_nameindex()):
-        pytest.fail("Ray would bind to this machine's network: these tests are for `make cluster`")
-    cluster = Cluster()
-    try:
-        cluster.add()
-        yield cluster
-    finally:
-        cluster.close()
 
 
 def doctor(address, folder, **environ):

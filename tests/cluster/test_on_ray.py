@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 
 import psutil
 import pytest
@@ -29,19 +28,6 @@ LAKE = [
     "0.1",
     *QUICK,
 ]  # without an end
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """With one node besides the head's."""
-    if any(name.startswith(("eth", "en", "wl")) for _, name in socket.if_nameindex()):
-        pytest.fail("Ray would bind to this machine's network: these tests are for `make cluster`")
-    cluster = Cluster()
-    try:
-        cluster.add()
-        yield cluster
-    finally:
-        cluster.close()
 
 
 @pytest.fixture(autouse=True)
