@@ -8,9 +8,10 @@ What is compared is the mean over the seeds of a few numbers of the whole traini
 and how much of the returns the critic explains. They tell how fast is learned, and differ less from seed to
 seed than how good an agent is in the end. A band is where the mean of so many new seeds lies with a chance of
 99 % if nothing changed (Student's t; from n seeds, for the mean of m others: mean +- t s sqrt(1/n + 1/m)).
-Better than the band is outside too: then new bands are due, with the reason. They are in
-benchmarks/results/regress.json; a task that has none yet is only named. `--runs DIR` keeps the runs as
-DIR/TASK-SEED; one that is finished is not trained again.
+The fewer seeds it is of, the wider: of three it is 3 times as wide as of six. Better than the band is outside
+too: then new bands are due, with the reason. They are in benchmarks/results/regress.json; a task that has
+none yet is only named. `--runs DIR` keeps the runs as DIR/TASK-SEED; one that is finished is not trained
+again.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from benchmarks.common import RESULTS, keep, machine, table, train_on
 
 BANDS = RESULTS / "regress.json"
 SEEDS, BAND_SEEDS = (1, 2, 3), (1, 2, 3, 4, 5, 6)
-T_99 = {2: 9.925, 3: 5.841, 4: 4.604, 5: 4.032, 6: 3.707, 7: 3.499, 8: 3.355, 9: 3.250}
+T_99 = {1: 63.657, 2: 9.925, 3: 5.841, 4: 4.604, 5: 4.032, 6: 3.707, 7: 3.499, 8: 3.355, 9: 3.250}
 """Student's t, two-sided 99 %, by degrees of freedom."""
 
 
@@ -84,12 +85,12 @@ def band(values: Sequence[float], seeds: int) -> tuple[float, float]:
 def compare(
     found: dict[str, list[dict[str, float]]], bands: dict[str, dict[str, Any]]
 ) -> list[tuple[str, str, float, float, float, bool]]:
-    """Task, measure, mean over the seeds, the band, and whether it is inside, for each measure."""
+    """Task, measure, mean over the seeds, the band of so many, and whether it is inside, for each measure."""
     rows = []
     for task, seeds in found.items():
         for name, kept in bands[task]["measures"].items():
             mean = statistics.fmean(seed[name] for seed in seeds)
-            low, high = kept["band"]
+            low, high = band(kept["seeds"], len(seeds))
             rows.append((task, name, mean, low, high, low <= mean <= high))
     return rows
 
@@ -119,6 +120,9 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, help="folder to keep the run directories in")
     options = parser.parse_args()
     seeds = options.seeds or list(BAND_SEEDS if options.update else SEEDS)
+    if len(set(seeds)) < len(seeds) or (options.update and len(seeds) - 1 not in T_99):
+        least, most = min(T_99) + 1, max(T_99) + 1
+        parser.error(f"--seeds: each only once, and with --update {least} to {most} of them")
     bands = json.loads(BANDS.read_text())["tasks"] if BANDS.exists() else {}
     tasks = options.tasks if options.update else [task for task in options.tasks if task in bands]
     for task in set(options.tasks) - set(tasks):

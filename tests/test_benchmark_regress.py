@@ -44,7 +44,7 @@ def test_a_band_holds_the_mean_of_three_more_as_often_as_it_says():
 
 @pytest.mark.parametrize(("value", "code"), [(5.0, 0), (9.0, 1), (1.0, 1)], ids=["inside", "above", "below"])
 def test_it_fails_outside(value, code, tmp_path, monkeypatch, capsys):
-    bands = {"levels-dqn": {"measures": {"mean_return": {"band": [4.0, 6.0]}}}}
+    bands = {"levels-dqn": {"measures": {"mean_return": {"seeds": [4.9, 5.0, 5.1]}}}}  # 4.2 to 5.8
     (tmp_path / "regress.json").write_text(json.dumps({"tasks": bands}))
     monkeypatch.setattr(regress, "BANDS", tmp_path / "regress.json")
     for seed in (1, 2, 3):
@@ -52,6 +52,22 @@ def test_it_fails_outside(value, code, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["regress", "--tasks", "levels-dqn", "--runs", str(tmp_path)])
     assert regress.main() == code
     assert ("OUTSIDE" in capsys.readouterr().out) == bool(code)
+
+
+def test_one_seed_is_compared_with_a_wider_band_than_three():
+    bands = {"a": {"measures": {"x": {"seeds": [1.0, 2.0, 3.0]}}}}
+    ((*_, low, high, _),) = regress.compare({"a": [{"x": 2.0}]}, bands)
+    assert high - low == pytest.approx(2 * 9.925 * math.sqrt(1 / 3 + 1))
+
+
+@pytest.mark.parametrize("seeds", ["1", "1 2 2", "1 2 3 4 5 6 7 8 9 10 11"])
+def test_bands_of_too_few_seeds_or_too_many_are_refused_before_training(seeds, tmp_path, monkeypatch, capsys):
+    flags = ["--update", "--runs", str(tmp_path / "runs"), "--seeds", *seeds.split()]
+    monkeypatch.setattr("sys.argv", ["regress", *flags])
+    with pytest.raises(SystemExit, match="2"):
+        regress.main()
+    assert "with --update 2 to 10 of them" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_task_without_a_band_is_not_trained_but_named(tmp_path, monkeypatch, capsys):
