@@ -142,6 +142,16 @@ def test_each_is_whole_and_says_how_it_was_trained(name):
 
 
 @pytest.mark.parametrize("name", released.released())
+def test_the_page_has_its_score(name):
+    results = json.loads((released.recipes()[name].path / "results.json").read_text())
+    page = (THERE.parents[1] / "docs" / "sharing.md").read_text()
+    (line,) = (line for line in page.splitlines() if line.startswith(f"| [`{name}`]"))
+    mean, deviation, games = (results[key] for key in ("mean_reward", "std_reward", "n_eval_episodes"))
+    assert f"{mean:.2f} ({deviation:.2f}) of {games:,}, " in line
+    assert ("sampled" not in line) == results["is_deterministic"]
+
+
+@pytest.mark.parametrize("name", released.released())
 def test_what_its_command_trains_is_what_it_was_trained_with(name):
     from a3c.storage.package_format import folder, read_package
     from evaluators.sharing.release import config_of
