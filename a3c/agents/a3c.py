@@ -149,7 +149,9 @@ class Desk:
         self._result = torch.zeros(sum(self._sizes), device=device)
         self._told = host_tensor((sum(self._sizes),), torch.float32, device)
         self._there = Mark(device)
-        self._first, self._again = capture(self._compute_first), capture(self._compute_again)
+        gradient = self._result[: self._sizes[0]]
+        self._first = capture(self._compute_first, [gradient, self._samples.values, self._samples.targets])
+        self._again = capture(self._compute_again, [gradient])
 
     def first(self, material: Material) -> tuple[Gradients, dict[str, float]]:
         """The first lesson of a rollout."""

@@ -56,7 +56,7 @@ class HalfSeat:
         self._chosen = [torch.zeros(self.size, dtype=kind, device=device) for kind in kinds]
         self._told = [host_tensor((self.size,), kind, device) for kind in kinds]
         self._there = Mark(device)
-        self._choose = capture(self._compute)
+        self._choose = capture(self._compute, [self._chosen[2], *self._next])
 
     @property
     def state(self) -> State:

@@ -121,7 +121,12 @@ def scale(image: torch.Tensor, background: torch.Tensor, dtype: torch.dtype) -> 
 
 
 def try_out() -> None:
-    """Raises whatever keeps these kernels from running on the present GPU."""
-    image = torch.ones(1, 32, 2, 2, device="cuda", dtype=torch.bfloat16)
-    BiasPoolRelu.apply(image, torch.zeros(32, device="cuda"))
+    """Raises whatever keeps these kernels from being compiled and run on the present GPU."""
+    with torch.enable_grad():
+        image = scale(
+            torch.ones(1, 32, 2, 2, device="cuda", dtype=torch.uint8),
+            torch.zeros(32, 2, 2, device="cuda"),
+            torch.bfloat16,
+        ).requires_grad_()
+        torch.autograd.grad(BiasPoolRelu.apply(image, torch.zeros(32, device="cuda")).sum(), image)
     torch.cuda.synchronize()

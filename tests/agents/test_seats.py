@@ -195,7 +195,7 @@ def test_a_worker_in_halves_learns_what_one_in_one_piece_learns(tmp_path, monkey
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
-def as_it_is(function):
+def as_it_is(function, results):
     return function
 
 

@@ -1,82 +1,110 @@
 """What makes graphs, with stand-ins for what only a GPU has."""
 
-import logging
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
 from a3c.networks import device
-from a3c.networks.device import Graphs, Mark, host_array, make_capture
+from a3c.networks.device import TOLERANCE, Graphs, Mark, host_array, make_capture
 
 
-class Graph:
-    """A CUDA graph that counts its replays."""
+class Gpu:
+    """Pretends to record and to replay; a replay does what it is told to."""
 
-    def __init__(self):
-        self.replays = 0
+    def __init__(self, monkeypatch, *errors):
+        self.replays, self.pools, self.errors = [], [], errors
+        for name in ("Stream", "graph_pool_handle", "current_stream"):
+            monkeypatch.setattr(torch.cuda, name, object)
+        monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", SimpleNamespace)
+        monkeypatch.setattr(torch.cuda, "graph", self.recording)
+        monkeypatch.setattr(device, "warm_up", lambda function, stream: [function() for _ in range(3)])
+
+    @contextmanager
+    def recording(self, graph, pool, stream):
+        self.pools.append(pool)
+        graph.replay = self.replays.pop(0)
+        try:
+            yield
+            if self.errors:
+                raise self.errors[0]
+        finally:  # as PyTorch does: what ends the recording fails too
+            if self.errors:
+                raise RuntimeError("operation failed due to a previous error during capture")
+
+
+class Doubling:
+    """A function whose calls are counted."""
+
+    def __init__(self, off=0.0):
+        self.given, self.result = torch.arange(4.0), torch.zeros(4)
+        self.calls = self.replays = 0
+        self.off = off
+        self.__qualname__ = "Doubling"
+
+    def __call__(self):
+        self.calls += 1
+        self.result.copy_(2 * self.given)
 
     def replay(self):
         self.replays += 1
+        self.result.copy_((2 + self.off) * self.given)
 
 
-class Recording:
-    """The context in which a graph is recorded; fails where it is told to."""
-
-    def __init__(self, graph, pool, stream, error=None):
-        self.pool, self.error = pool, error
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.error:
-            raise self.error
-
-
-def made(monkeypatch, error=None):
-    """Graphs on a pretended GPU, and the graphs and pools they make."""
-    graphs, pools = [], []
-
-    def graph():
-        graphs.append(Graph())
-        return graphs[-1]
-
-    def recording(graph, pool, stream):
-        pools.append(pool)
-        return Recording(graph, pool, stream, error)
-
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph)
-    monkeypatch.setattr(torch.cuda, "graph", recording)
-    monkeypatch.setattr(torch.cuda, "Stream", object)
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
-    monkeypatch.setattr(device, "warm_up", lambda function, stream: [function() for _ in range(3)])
-    return Graphs(), graphs, pools
+def check(function, doubling):
+    """That it works with any input."""
+    for _ in range(3):
+        doubling.given += 1
+        doubling.result.fill_(-1)
+        function()
+        assert torch.equal(doubling.result, 2 * doubling.given)
 
 
 def test_a_function_is_recorded_once_and_replayed(monkeypatch):
-    capture, graphs, pools = made(monkeypatch)
-    calls = []
-    functions = [capture(lambda: calls.append("a")), capture(lambda: calls.append("b"))]
-    assert calls == []
-    for _ in range(3):
-        for function in functions:
-            function()
-    assert calls == ["a"] * 4 + ["b"] * 4  # three to warm up, one to record
-    assert [graph.replays for graph in graphs] == [3, 3]
-    assert pools[0] is pools[1]
+    gpu, capture = Gpu(monkeypatch), Graphs()
+    doublings = Doubling(), Doubling()
+    gpu.replays = [doubling.replay for doubling in doublings]
+    functions = [capture(doubling, [doubling.result]) for doubling in doublings]
+    assert not any(doubling.calls for doubling in doublings)
+    for function, doubling in zip(functions, doublings, strict=True):
+        check(function, doubling)
+        assert (doubling.calls, doubling.replays) == (4, 3)  # called to warm up, and to be recorded
+    assert gpu.pools[0] is gpu.pools[1]
+
+
+@pytest.mark.parametrize(
+    ("replay", "words"),
+    [(lambda d: d.result.copy_(2.2 * d.given), "by 10.0 %"), (lambda d: None, "by nan %")],
+    ids=["other numbers", "nothing"],
+)
+def test_a_graph_that_does_not_give_the_same_is_not_used(monkeypatch, caplog, replay, words):
+    gpu, capture, first, second = Gpu(monkeypatch), Graphs(), Doubling(), Doubling()
+    gpu.replays = [lambda: replay(first)]
+    for doubling in (first, second):  # no other is tried
+        check(capture(doubling, [doubling.result]), doubling)
+    assert (first.calls, second.calls) == (3 + 1 + 3, 3)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("no CUDA graph of Doubling")
+    assert words in record.getMessage()
+
+
+def test_a_graph_may_round_otherwise(monkeypatch, caplog):
+    gpu, capture, doubling = Gpu(monkeypatch), Graphs(), Doubling(off=2 * TOLERANCE / 1.1)
+    gpu.replays = [doubling.replay]
+    capture(doubling, [doubling.result])()
+    assert (doubling.replays, caplog.records) == (1, [])
 
 
 def test_what_cannot_be_recorded_is_run_as_it_is(monkeypatch, caplog):
     error = RuntimeError("operation not permitted when stream is capturing\nmore of it")
-    capture, graphs, _ = made(monkeypatch, error)
-    calls = []
-    function = capture(lambda: calls.append(1))
-    with caplog.at_level(logging.WARNING):
-        function()
-        before = len(calls)
-        function()
-    assert len(calls) == before + 1
-    assert graphs[0].replays == 0
+    gpu, capture, first, second = Gpu(monkeypatch, error), Graphs(), Doubling(), Doubling()
+    gpu.replays = [first.replay]
+    for doubling in (first, second):
+        check(capture(doubling, [doubling.result]), doubling)
+    assert (first.replays, second.calls) == (0, 3)
     (record,) = caplog.records
     assert "operation not permitted" in record.getMessage()
     assert "\n" not in record.getMessage()
