@@ -56,7 +56,7 @@ def _package(name: str) -> tuple[str, str] | None:
 
 def keep(name: str, result: dict[str, Any]) -> Path:
     """Writes a result with the command and the time of day; returns the file."""
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
     head = {
         "command": " ".join(["python -m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
@@ -118,8 +118,9 @@ def run_training(
         command = [sys.executable, str(ROOT / "run.py"), "--run-dir", f"{folder}/run", "--eval-every", "0",
                    "--checkpoint-every", "1h", "--log-every", "2", *flags]  # fmt: skip
         began = time.monotonic()
-        with open(f"{folder}/output.txt", "w") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder, env=environ)
+        output = Path(folder, "output.txt")
+        with output.open("w") as file:
+            process = subprocess.Popen(command, stdout=file, stderr=file, cwd=folder, env=environ)
         try:
             status_path = Path(folder, "run", "status.json")
             first_update_s = _wait(process, status_path, lambda s: s["updates"] > 0, 120) - began
@@ -128,6 +129,8 @@ def run_training(
             until = before["elapsed_s"] + seconds  # by the run's own clock: a status may be a second old
             _wait(process, status_path, lambda s: s["elapsed_s"] > until, 600 + seconds)
             status = _status(status_path)
+            warnings = [line for line in output.read_text().splitlines() if "warning: " in line]
+            print("\n".join(warnings), end="\n" * bool(warnings), flush=True)
             resident = [psutil.Process(w["pid"]).memory_info().rss for w in status["workers"]]
             steps, seconds_between = (status[key] - before[key] for key in ("steps", "elapsed_s"))
             return {
@@ -139,7 +142,7 @@ def run_training(
                 **_gpu(status),
             }
         except Exception:
-            print(Path(folder, "output.txt").read_text(), file=sys.stderr)
+            print(output.read_text(), file=sys.stderr)
             raise
         finally:
             process.send_signal(signal.SIGTERM)

@@ -8,13 +8,16 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from a3c.processes.mps import CONTROL, mps_runs
 
 PIPES, LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
 _STARTS_S = 10.0
+_ENDS_S = 10.0
+_NOTHING: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
 
 
 @contextmanager
@@ -35,15 +38,15 @@ def own_daemon() -> Iterator[tuple[str, str]]:
         try:
             yield ("" if trouble else environ[PIPES]), trouble
         finally:
-            subprocess.run([CONTROL], input=b"quit\n", env=environ, timeout=30, check=False)
+            with suppress(subprocess.TimeoutExpired):  # it ends with the machine at the latest
+                subprocess.run([CONTROL], input=b"quit\n", env=environ, timeout=_ENDS_S, check=False)
 
 
 def _start(environ: dict[str, str]) -> str:
     """Starts the daemon and waits until it listens; why it does not, or nothing."""
     try:
-        done = subprocess.run(
-            [CONTROL, "-d"], env=environ, timeout=30, check=False, stdout=subprocess.DEVNULL
-        )
+        # It keeps what it is given; a pipe of this process would stay open as long as it runs.
+        done = subprocess.run([CONTROL, "-d"], env=environ, timeout=_STARTS_S, check=False, **_NOTHING)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{CONTROL} -d: {error}"
     deadline = time.monotonic() + _STARTS_S

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-_LEAVE_S = 8.0  # between SIGINT and SIGKILL
+_LEAVE_S = 6.0  # between SIGINT and SIGKILL
 _LEAST_S = 5.0  # a part is not begun with less
 
 DONE = "done"
@@ -55,12 +55,13 @@ def run_parts(
     keep: Callable[[Mapping[str, Any]], object],
     environ: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Runs them one after the other, as long as there is time; `keep` gets all results after each.
+    """Runs them one after the other, as long as there is time; `keep` gets all results after each. All is
+    over after `seconds`, with what it takes to end a part that has to be cut off.
 
     Returns:
         By part: "state" (DONE, or in words what happened), "seconds", and what it found.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds - _LEAVE_S
     results: dict[str, dict[str, Any]] = {}
     for part in parts:
         limit_s = min(part.limit_s, deadline - time.monotonic())

@@ -23,6 +23,11 @@ PATIENCE_S = 300.0
 costs nothing, so no test needs a shorter one."""
 
 
+def search_path() -> str:
+    """The repository, its tests, and where else packages are found here."""
+    return os.pathsep.join(filter(None, (str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH"))))
+
+
 def wait_for(condition, timeout_s=PATIENCE_S, what="the condition"):
     """Polls until `condition()` is true and returns its value; fails after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
@@ -51,7 +56,7 @@ class Run:
     ):
         self.path = folder / run_dir
         self.output_path = folder / f"output-{time.monotonic_ns()}.txt"
-        environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", **(env or {})}
+        environ = {**os.environ, "PYTHONPATH": search_path(), **(env or {})}
         command = [str(ROOT / "run.py"), "--run-dir", str(self.path), *flags]
         self.process: subprocess.Popen[bytes] | WarmProcess
         if not ((env and not warm) or within or output is not None):
@@ -143,7 +148,7 @@ def script(
     name: str, *flags: str, cwd: Path, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess:
     """Runs a script of the project to its end."""
-    environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", **(env or {})}
+    environ = {**os.environ, "PYTHONPATH": search_path(), **(env or {})}
     return run_to_the_end(str(ROOT / name), *flags, cwd=cwd, environ=environ)
 
 

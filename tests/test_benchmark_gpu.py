@@ -7,7 +7,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -65,6 +68,54 @@ def test_a_part_that_fails_or_hangs_leaves_the_others_alone(
 def test_without_time_a_part_is_not_begun(environ: dict[str, str]) -> None:
     found = run_parts([part("works", FINDS)], 1.0, lambda results: None, environ)
     assert found == {"works": {"state": "no time left"}}
+
+
+def test_all_parts_fit_into_the_time() -> None:
+    """Also where each takes all it may: what is left then trains Breakout for over a minute."""
+    *others, (last, wanted) = gpu.LIMITS.items()
+    assert (last, wanted - gpu.JUDGING_S) == ("breakout", pytest.approx(5 * 60, abs=10))
+    before_s = 20.0  # imports, the start of MPS's daemon
+    left = 60 * gpu.arguments().get_default("minutes") - before_s - gpu.AFTER_S - sum(s for _, s in others)
+    assert left - gpu.JUDGING_S > 60
+    assert list(gpu.LIMITS) == list(gpu.PARTS)
+
+
+def test_packages_are_found_where_they_were_found_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/packages")
+    assert gpu.search_path().split(os.pathsep) == [str(ROOT), "/packages"]
+    monkeypatch.delenv("PYTHONPATH")
+    assert gpu.search_path() == str(ROOT)
+
+
+@pytest.mark.parametrize(
+    ("scores", "reached", "played"),
+    [
+        ([1, 5, 17, 19, 19, 19, 19, 19], 4, [8, 4, 2, 3]),
+        ([1, 19, 19, 19], 2, [4, 2, 1]),
+        ([1, 19, 19, 5], 2, [4, 3, 2, 1]),  # the last ones may have forgotten
+        ([1, 5, 9], None, [3, 2, 1]),
+    ],
+)
+def test_an_early_checkpoint_that_reaches_the_score_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: list[int], reached: int | None, played: list[int]
+) -> None:
+    saved = [SimpleNamespace(step=step, path=step) for step in range(1, len(scores) + 1)]
+    state = SimpleNamespace(checkpoint=SimpleNamespace(state={"elapsed_s": 1.0}))
+    monkeypatch.setattr(gpu, "entries", lambda run_dir: saved)
+    monkeypatch.setattr(
+        gpu, "metrics", lambda run_dir: [{"kind": "train", "env_steps": 1, "mean_return": 18.0}]
+    )
+    monkeypatch.setattr(gpu, "find_trained", lambda path: state)
+    monkeypatch.setattr(gpu, "score", lambda path, first, games: [scores[path - 1]] * games)
+    findings = Findings(tmp_path / "found.json")
+    with ThreadPoolExecutor(1) as pool:
+        gpu.judge(tmp_path, 18.0, 4, findings, pool, float("inf"))
+    found: dict[str, Any] = json.loads((tmp_path / "found.json").read_text())
+    assert [point["env_steps"] for point in found["checkpoints"]] == played
+    assert (found["reached"] or {}).get("env_steps") == reached
+    (tmp_path / "found.json").unlink()
+    gpu.judge(tmp_path, 18.0, 4, Findings(tmp_path / "found.json"), pool, 0.0)
+    assert "lack of time" in json.loads((tmp_path / "found.json").read_text())["not tried"]
 
 
 def test_what_was_found_is_whole_at_any_moment(tmp_path: Path) -> None:
@@ -126,13 +177,19 @@ def test_the_table_says_what_was_found() -> None:
     point = {"env_steps": 9, "wall_s": 60.0, "mean": 19.0, "std": 1.0}
     parts = {
         "emulators": {"state": "done", "seconds": 5.0, "1 cores": 3000.0, "4 cores": 10000.0},
-        "training": {"state": "cut off after 9 s", "seconds": 9.0, "a3c-lstm, 2 x 32": trained},
+        "training": {
+            "state": "cut off after 9 s",
+            "seconds": 9.0,
+            "a3c-lstm, 2 x 32": trained,
+            "a3c-small": "failed: x",
+        },
         "pong": {"state": "done", "seconds": 99.0, "reached": point, "checkpoints": [point]},
         "breakout": {"state": "no time left"},
     }
     text = "\n".join(" ".join(row) for row in gpu.rows({"parts": parts}))
     assert "training cut off after 9 s" in text
     assert "2,000 steps/s, lag 1.5, env 0.50, environments at 80 % of the emulator's rate, GPU" in text
+    assert "a3c-small failed: x" in text
     assert "reached 60 s, 19.0" in text
     assert "breakout no time left" in text
 

@@ -37,7 +37,7 @@ def test_gradients_agree_with_the_cpus(monkeypatch, bf16, least, fresh):
 
 
 def test_a_run_learns_on_the_gpu_and_is_scored_on_the_cpu(tmp_path):
-    with Run(tmp_path, *ATARI, "--workers", "2", "--max-steps", "20000", "--eval-every", "0") as run:
+    with Run(tmp_path, *ATARI, "--workers", "2", "--max-steps", "5000", "--eval-every", "0") as run:
         assert run.end(300) == 0, run.output
     result = script("eval.py", "--checkpoint", str(run.path), "--num-episodes", "1", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
