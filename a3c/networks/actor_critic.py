@@ -21,6 +21,7 @@ from a3c.networks.bodies import (
     make_background,
     scale_image,
 )
+from a3c.networks.lstm import run_lstm
 from a3c.networks.pooling import convolve_and_pool
 from a3c.types import State
 
@@ -68,25 +69,6 @@ class ActorCritic(nn.Module):
         with torch.autocast(x.device.type, enabled=False):  # a bfloat16 value is too coarse to learn from
             x = x.float()
             return NetworkOutput(self.actor_linear(x), self.critic_linear(x).squeeze(-1), state)
-
-
-def run_lstm(
-    cell: nn.LSTMCell, x: torch.Tensor, keep: torch.Tensor | None, state: State
-) -> tuple[torch.Tensor, State]:
-    """What `cell` makes of x [T, B, F] step by step: h of each step [T, B, H], and the last state.
-
-    The same as calling the cell T times, but with one matrix product over all inputs.
-    """
-    inputs = F.linear(x, cell.weight_ih, cell.bias_ih + cell.bias_hh).float()
-    (h, c), outputs = state, []
-    for t, of_input in enumerate(inputs):
-        if keep is not None:
-            h, c = h * keep[t], c * keep[t]
-        i, f, g, o = (of_input + F.linear(h, cell.weight_hh)).chunk(4, -1)
-        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        h = o.sigmoid() * c.tanh()
-        outputs.append(h)
-    return torch.stack(outputs), (h, c)
 
 
 class A3Clstm(ActorCritic):
