@@ -17,6 +17,7 @@ from a3c.cluster.part import Part
 from a3c.cluster.replica import ReplicaMemory
 from a3c.errors import UsageError
 from a3c.settings.config import Config
+from a3c.storage.records import records_in
 from a3c.training.session import Session
 
 _PROBE_S = 60.0
@@ -56,11 +57,12 @@ def probe(address: str) -> str:
     command = [sys.executable, "-P", "-m", "a3c.cluster.probe", address]
     try:
         process = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=_PROBE_S)
-        answer = json.loads(process.stdout.splitlines()[-1])
+        answer = {"error": f"Ray ended with exit code {process.returncode}"}
+        for record in records_in(process.stdout.splitlines()):
+            if record.keys() in ({"address"}, {"error"}):  # Ray prints, too
+                answer = record
     except subprocess.TimeoutExpired:
         answer = {"error": f"no answer in {_PROBE_S:g} s"}
-    except (ValueError, IndexError):
-        answer = {"error": f"Ray ended with exit code {process.returncode}"}
     if "error" in answer:
         raise UsageError(
             f"--cluster {address}: no Ray cluster takes this machine in: {answer['error']}. It has to be one "

@@ -1,7 +1,7 @@
 """`python -m a3c.cluster.survey ADDRESS`: what `a3c doctor --cluster` asks of every node of a Ray cluster.
 
-A process of its own, since Ray may end the one that talks to it. It prints a line of JSON for each finding:
-[level, text, how to mend it].
+A process of its own, since Ray may end the one that talks to it. It prints a record for each finding, a line
+of JSON, between whatever Ray prints.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _CLOCK_S = 1.0
 _NICE = 5
 
 Finding = tuple[str, str, str]
+"""As that of `a3c.console.doctor`: level, text, how to mend it."""
 
 
 def facts() -> dict[str, Any]:
@@ -145,7 +146,7 @@ def _line(error: Exception) -> str:
 
 def main(address: str) -> None:
     for finding in survey(address):
-        print(json.dumps(finding), flush=True)
+        print(json.dumps(dict(zip(("level", "text", "fix"), finding, strict=True))), flush=True)
 
 
 if __name__ == "__main__":

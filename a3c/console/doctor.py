@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
 import resource
@@ -23,6 +22,7 @@ from a3c.processes.mps import how_to_start, mps_runs, pipe_directory
 from a3c.settings.config import RUNS_FOLDER, Config
 from a3c.settings.cores import usable_cores
 from a3c.settings.flags import Parser
+from a3c.storage.records import records_in
 from a3c.system import ELSEWHERE, LINUX, is_wsl_1
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
@@ -235,9 +235,10 @@ def cluster(address: str) -> Iterator[Finding]:
         yield Finding(FAIL, "Ray is missing", "install it with: pip install 'a3c[cluster]'")
         return
     command = [sys.executable, "-P", "-m", "a3c.cluster.survey", address]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as process:
-        for line in process.stdout or ():
-            yield Finding(*json.loads(line))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
+        for record in records_in(process.stdout or ()):
+            if record.keys() == set(Finding._fields):  # Ray prints, too
+                yield Finding(**record)
     if process.returncode:
         yield Finding(FAIL, f"asking the nodes ended with exit code {process.returncode}", "ray status")
 

@@ -134,7 +134,12 @@ def read_lines(path: Path) -> Iterator[bytes]:
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a JSON-lines file in order, without torn or damaged lines. Raises OSError."""
-    for line in read_lines(path):
+    return records_in(read_lines(path))
+
+
+def records_in(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The records among these lines, whatever the others are."""
+    for line in lines:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):

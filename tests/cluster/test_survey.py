@@ -1,5 +1,6 @@
 """`a3c doctor --cluster`: what it says of nodes; real ones are asked in test_commands_on_ray.py."""
 
+import json
 import sys
 from types import SimpleNamespace
 
@@ -24,7 +25,9 @@ def test_without_ray(monkeypatch):
 
 
 def test_each_line_of_the_survey_is_a_finding_and_its_end_is_looked_at(monkeypatch):
-    program = 'print(\'["ok", "3 nodes", ""]\', flush=True); raise SystemExit(9)'
+    finding = json.dumps({"level": "ok", "text": "3 nodes", "fix": ""})
+    lines = ["[2026-11-27 core_worker.cc:1] words", '{"level": "INFO"}', "[1, 2, 3]", finding, ""]
+    program = f"print({chr(10).join(lines)!r}, flush=True); raise SystemExit(9)"
     there = SimpleNamespace(executable=sys.executable)
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: there)
     run = doctor.subprocess.Popen
