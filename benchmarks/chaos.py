@@ -2,6 +2,7 @@
 
     make chaos                                   # 100 rounds, 10 to 30 minutes
     python -m benchmarks.chaos --rounds 5 --seed 7
+    python -m benchmarks.chaos --cluster         # two nodes: benchmarks/chaos_cluster.py
 
 In every round a real run.py (CartPole, two workers, a checkpoint and an evaluation every second) is started
 or continued. Then blows fall, at random moments: SIGKILL, SIGSTOP or SIGTERM at the main process, a worker or
@@ -35,7 +36,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from a3c.storage.run_directory import read_status
 from a3c.storage.run_lock import lock_holder
-from a3c.storage.shelf import best_checkpoint, entries, newest_checkpoint
-from benchmarks.common import RESULTS, ROOT, keep, machine, table
+from a3c.storage.shelf import best_checkpoint, newest_checkpoint
+from benchmarks.common import RESULTS, ROOT, keep, machine, newest_step, table, wait_until
 
 FLAGS = ["--env", "CartPole-v1", "--workers", "2", "--envs-per-worker", "2", "--num-steps", "5",
          "--checkpoint-every", "1", "--eval-every", "1", "--eval-episodes", "2", "--log-every", "1",
@@ -309,22 +310,6 @@ class Reader:
                 file.write(os.read(self._pipe, 65_536))
 
 
-def newest_step(run_dir: Path) -> int:
-    """The step of the newest checkpoint in place."""
-    found = entries(run_dir) if run_dir.exists() else []
-    return found[-1].step if found else 0
-
-
-def wait_until(condition: Callable[[], Any], limit_s: float, pause_s: float = 0.05) -> bool:
-    """Polls; whether the condition came true in time."""
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(pause_s)
-    return True
-
-
 def report(chaos: Chaos, seed: int, seconds: float) -> dict[str, Any]:
     """All that happened, and the verdict."""
     blows: dict[str, int] = {}
@@ -349,11 +334,23 @@ def report(chaos: Chaos, seed: int, seconds: float) -> dict[str, Any]:
     }
 
 
-def text_of(result: dict[str, Any]) -> str:
+FACTS = ("verdict", "rounds", "seconds", "seed", "steps_at_the_end", "best_score", "killed_in_a_checkpoint",
+         "most_steps_lost", "slowest_graceful_stop_s")  # fmt: skip
+CLUSTER_FACTS = (
+    "verdict",
+    "rounds",
+    "seconds",
+    "seed",
+    "steps_at_the_end",
+    "games_noted",
+    "slowest_recovery_s",
+)
+"""What of a report is for people."""
+
+
+def text_of(result: dict[str, Any], facts: Sequence[str]) -> str:
     """The report for people."""
-    names = ("verdict", "rounds", "seconds", "seed", "steps_at_the_end", "best_score",
-             "killed_in_a_checkpoint", "most_steps_lost", "slowest_graceful_stop_s")  # fmt: skip
-    rows = [["fact", "value"], *([name.replace("_", " "), result[name]] for name in names)]
+    rows = [["fact", "value"], *([name.replace("_", " "), result[name]] for name in facts)]
     blows = [["blow", "times"], *(list(item) for item in result["blows"].items())]
     return "\n\n".join([table(rows), table(blows), *result["broken"]]) + "\n"
 
@@ -372,12 +369,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Random faults on a real training.")
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cluster", action="store_true", help="on two nodes; see benchmarks.chaos_cluster")
     options = parser.parse_args()
+    name, run, facts = "chaos", run_chaos, FACTS
+    if options.cluster:
+        from benchmarks.chaos_cluster import run_chaos as run_on_a_cluster  # which Ray is needed for
+
+        name, run, facts = "chaos-cluster", run_on_a_cluster, CLUSTER_FACTS
     with tempfile.TemporaryDirectory() as folder:
-        result = run_chaos(options.rounds, options.seed, Path(folder))
-    keep("chaos", result)
-    (RESULTS / "chaos.txt").write_text(text_of(result))
-    print(text_of(result))
+        result = run(options.rounds, options.seed, Path(folder))
+    keep(name, result)
+    text = text_of(result, facts)
+    (RESULTS / f"{name}.txt").write_text(text)
+    print(text)
     return int(bool(result["broken"]))
 
 

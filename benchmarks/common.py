@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from a3c.envs import screen
 from a3c.networks import pooling
 from a3c.storage.records import read_json_lines
 from a3c.storage.run_directory import CONFIG, METRICS, STATUS
+from a3c.storage.shelf import entries
 from a3c.system import processor
 
 ROOT = Path(__file__).parent.parent
@@ -98,6 +99,22 @@ def train_on(run_dir: Path, flags: Sequence[str], quiet: bool = True) -> None:
         raise
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
+
+
+def wait_until(condition: Callable[[], Any], limit_s: float, pause_s: float = 0.05) -> bool:
+    """Polls; whether the condition came true in time."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause_s)
+    return True
+
+
+def newest_step(run_dir: Path) -> int:
+    """The step of the newest checkpoint in place."""
+    found = entries(run_dir) if run_dir.exists() else []
+    return found[-1].step if found else 0
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

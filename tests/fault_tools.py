@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +106,15 @@ def run_python(code: str, *args: object, small_disk: Path | None = None, timeout
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def poison(pid: int) -> int:
+    """Overwrites the shared tensors of a running run with NaN, through the main process's descriptors."""
+    found = 0
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # a status or a log that was open for a moment
+            if "torch_" in os.readlink(link) and link.stat().st_size > 10_000:  # not the scoreboard
+                with link.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+                    memory[:4096] = b"\xff" * 4096
+                    found += 1
+    return found

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from tests.cluster.ray_tools import Cluster
+from benchmarks.ray_cluster import Cluster
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,7 @@
 """F31: numbers that went wrong are noticed, taken back once, and end the run the second time."""
 
 import json
-import mmap
-import os
 import signal
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -21,6 +18,7 @@ from a3c.stores.scoreboard import Scoreboard
 from a3c.stores.shared import StoreMemory
 from a3c.training.divergence import Guard
 from a3c.training.session import Session, probe
+from tests.fault_tools import poison
 from tests.run_tools import TINY, Run, wait_for
 
 CARTPOLE = ["--env", "CartPole-v1", "--checkpoint-every", "1", "--eval-every", "0", *TINY]
@@ -128,18 +126,6 @@ def test_f31_nothing_to_go_back_to(session):
     session.memory.weights[0] = float("nan")
     with pytest.raises(Diverged, match="no good checkpoint"):
         guard.roll_back(guard.check())
-
-
-def poison(pid: int) -> int:
-    """Overwrites the shared tensors of a running run with NaN, through the main process's descriptors."""
-    found = 0
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # a status or a log that was open for a moment
-            if "torch_" in os.readlink(link) and link.stat().st_size > 10_000:  # not the scoreboard
-                with link.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
-                    memory[:4096] = b"\xff" * 4096
-                    found += 1
-    return found
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
