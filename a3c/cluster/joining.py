@@ -6,9 +6,11 @@ import hashlib
 import importlib.util
 import json
 import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from a3c.cluster.address import check_address
 from a3c.cluster.membership import Membership
@@ -42,7 +44,14 @@ def find_cluster(config: Config) -> Config:
         )
     if address != "auto":
         check_address(address)
-    return config.replace(cluster=probe(address))
+    address = probe(address)
+    if not config.cluster.cluster_insecure and is_open(address):
+        raise UsageError(
+            f"--cluster {address}: it takes in whoever comes, with any token or none, to run programs. "
+            "Start it again with RAY_AUTH_MODE=token set for `ray start`, on every node; or add "
+            "--cluster-insecure"
+        )
+    return config.replace(cluster=address)
 
 
 def has_token() -> bool:
@@ -51,24 +60,39 @@ def has_token() -> bool:
     return os.environ.get("RAY_AUTH_MODE") == "token" and (given or _TOKEN_FILE.expanduser().is_file())
 
 
+def is_open(address: str) -> bool:
+    """Whether the cluster takes in somebody with a wrong token: Ray looks at tokens only if started to."""
+    wrong = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    return "address" in _connect_once(address, wrong)
+
+
 def probe(address: str) -> str:
-    """Has another process connect for a moment, since Ray may end the one that does; returns HOST:PORT.
-    Raises UsageError."""
-    command = [sys.executable, "-P", "-m", "a3c.cluster.probe", address]
-    try:
-        process = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=_PROBE_S)
-        answer = {"error": f"Ray ended with exit code {process.returncode}"}
-        for record in records_in(process.stdout.splitlines()):
-            if record.keys() in ({"address"}, {"error"}):  # Ray prints, too
-                answer = record
-    except subprocess.TimeoutExpired:
-        answer = {"error": f"no answer in {_PROBE_S:g} s"}
+    """Whether the cluster takes this machine in; returns HOST:PORT. Raises UsageError."""
+    answer = _connect_once(address, {})
     if "error" in answer:
         raise UsageError(
             f"--cluster {address}: no Ray cluster takes this machine in: {answer['error']}. It has to be one "
             "of its nodes (`ray start`), with the same token and the same version of Ray"
         )
     return str(answer["address"])
+
+
+def _connect_once(address: str, environ: dict[str, str]) -> dict[str, Any]:
+    """Has another process connect for a moment, since Ray may end the one that does; returns its "address",
+    HOST:PORT, or an "error" in words."""
+    command = [sys.executable, "-P", "-m", "a3c.cluster.probe", address]
+    try:
+        process = subprocess.run(
+            command, env={**os.environ, **environ},
+            capture_output=True, stdin=subprocess.DEVNULL, timeout=_PROBE_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return {"error": f"no answer in {_PROBE_S:g} s"}
+    answer = {"error": f"Ray ended with exit code {process.returncode}"}
+    for record in records_in(process.stdout.splitlines()):
+        if record.keys() in ({"address"}, {"error"}):  # Ray prints, too
+            answer = record
+    return answer
 
 
 def lead(session: Session) -> Membership:

@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from a3c.cluster.address import check_address
 from a3c.cluster.connection import TROUBLES, connect
-from a3c.cluster.joining import has_token
+from a3c.cluster.joining import has_token, is_open
 from a3c.errors import UsageError
 
 _PACKAGES = ("a3c", "ray", "torch", "numpy", "gymnasium", "ale-py")
@@ -69,7 +69,11 @@ def survey(address: str) -> Iterator[Finding]:
         yield "FAIL", f"{address} does not take this machine in: {_line(error)}", fix
         return
     own, here = ray.get_runtime_context().get_node_id(), facts()
-    yield "ok", f"{len(nodes)} nodes at {ray.get_runtime_context().gcs_address}", ""
+    gcs_address = ray.get_runtime_context().gcs_address
+    yield "ok", f"{len(nodes)} nodes at {gcs_address}", ""
+    if has_token() and is_open(gcs_address):
+        fix = "start it again with RAY_AUTH_MODE=token set for `ray start`, on every node"
+        yield "warn", "it takes in whoever comes, with any token or none", fix
     for node in sorted(nodes, key=lambda node: node["NodeID"] != own):
         name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
         try:

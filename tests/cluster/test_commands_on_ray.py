@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.ray_tools import TOKEN, free_port, named
+from benchmarks.ray_cluster import TOKEN, Cluster, free_port, named
 from tests.run_tools import ROOT, run_to_the_end, wait_for
 from tests.warm import Start, WarmProcess
 
@@ -35,6 +35,35 @@ def test_doctor_says_who_is_not_taken_in(tmp_path, cluster):
     done = doctor(f"127.0.0.1:{free_port()}", tmp_path)
     assert done.returncode == 2
     assert "nobody answers there" in done.stdout
+
+
+def refused(folder, address, *flags, **environ):
+    """What a training says that is not taken in."""
+    command = [str(ROOT / "run.py"), "--env", "CartPole-v1", "--cluster", address, *flags]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), **TOKEN, **environ}
+    done = run_to_the_end(*command, cwd=folder, environ=environ)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert not list(folder.iterdir())
+    return done.stderr.splitlines()[-1]
+
+
+def test_f92_a_wrong_token_or_none_is_refused(tmp_path, cluster):
+    wrong = {"RAY_AUTH_TOKEN": "b" * 64}
+    assert "takes this machine in" in refused(tmp_path, cluster.address, **wrong)
+    none = {"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN": ""}
+    assert "without a token" in refused(tmp_path, cluster.address, **none)
+    assert "takes this machine in" in refused(tmp_path, cluster.address, "--cluster-insecure", **none)
+    with pytest.raises(RuntimeError, match="oken"):
+        cluster.add(environ={**TOKEN, **wrong})
+
+
+def test_f92_an_open_cluster_is_found_out(tmp_path):
+    cluster = Cluster(environ={"RAY_AUTH_MODE": "disabled"})
+    try:
+        assert "it takes in whoever comes" in refused(tmp_path, cluster.address)
+        assert "it takes in whoever comes" in doctor(cluster.address, tmp_path).stdout
+    finally:
+        cluster.close()
 
 
 SPACE = """

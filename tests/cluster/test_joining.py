@@ -8,7 +8,7 @@ from a3c.cluster.address import check_address
 from a3c.cluster.joining import find_cluster, has_token
 from a3c.errors import UsageError
 from a3c.settings.config import Config, resolve_resumed
-from tests.cluster.ray_tools import free_port
+from benchmarks.ray_cluster import free_port
 from tests.run_tools import ROOT, script
 
 INSECURE = Config().replace(cluster="127.0.0.1:6379", cluster_insecure=True)
@@ -66,6 +66,27 @@ def test_what_is_no_address_is_refused(address):
 
 
 @pytest.mark.usefixtures("_with_ray")
+@pytest.mark.parametrize(("strangers", "insecure", "taken"), [(0, 0, 1), (1, 0, 0), (1, 1, 1)])
+def test_f92_a_cluster_that_takes_in_everybody_is_refused(monkeypatch, strangers, insecure, taken):
+    """Ray takes a token along to a cluster that asks for none."""
+
+    def run(command, env, **_):
+        comes_in = strangers or env["RAY_AUTH_TOKEN"] == "a" * 64
+        answer = b'{"address": "10.0.0.1:6379"}' if comes_in else b'{"error": "InvalidAuthToken"}'
+        return subprocess.CompletedProcess(command, 0, answer, b"")
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
+    monkeypatch.setattr(subprocess, "run", run)
+    config = Config().replace(cluster="auto", cluster_insecure=bool(insecure))
+    if taken:
+        assert find_cluster(config).cluster.cluster == "10.0.0.1:6379"
+    else:
+        with pytest.raises(UsageError, match=r"takes in whoever comes.*RAY_AUTH_MODE=token.*--cluster-ins"):
+            find_cluster(config)
+
+
+@pytest.mark.usefixtures("_with_ray")
 def test_f92_no_cluster_at_the_address():
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(UsageError, match=rf"--cluster {address}: nobody answers there .*ray start --head"):
@@ -103,7 +124,8 @@ def test_f92_a_cluster_that_does_not_take_this_machine(monkeypatch, output, word
 
 
 def test_the_address_is_that_of_the_cluster(monkeypatch):
-    done = subprocess.CompletedProcess([], 0, b'hello\n{"address": "10.0.0.1:6379"}\n', b"")
+    output = b'hello\n{"address": "10.0.0.1:6379"}\n{"level": "INFO"}\n[raylet] bye\n'  # Ray's words among it
+    done = subprocess.CompletedProcess([], 0, output, b"")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     assert joining.probe("auto") == "10.0.0.1:6379"
 
