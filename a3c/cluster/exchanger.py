@@ -6,6 +6,7 @@ next start tries again.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from contextlib import suppress
@@ -30,7 +31,7 @@ _CALL_S = 30.0  # how long the anchor may take for one call
 _RETRY_S, _LONGEST_RETRY_S = 1.0, 30.0
 _POLL_S = 0.05
 _HURRY_S = 0.2  # between two exchanges when the run is about to end
-_LAST_S = 0.4  # of the grace: how long the head waits for the others' last exchange
+_LAST_S = 0.4  # of the grace, of which it has half: when the head has waited enough for the others to end
 
 
 class Refused(Exception):
@@ -59,6 +60,7 @@ class Exchanger:
         self._recruiter: Recruiter | None = None
         self._told: Told | None = None
         self._joined, self._trouble = False, ""
+        self._stopped_at = math.inf  # when the run was seen to end
 
     def run(self) -> None:
         """Exchanges until the run ends."""
@@ -152,7 +154,8 @@ class Exchanger:
         self._trouble, told = trouble, self._told
         if self._part.leads:
             nodes = self._recruiter.nodes(told) if self._recruiter and told and not trouble else []
-            self._link.event("cluster", {"trouble": trouble, "nodes": nodes})
+            generation = self._replica.generation
+            self._link.event("cluster", {"trouble": trouble, "nodes": nodes, "generation": generation})
         elif told and not trouble:
             self._link.event("head", {"stop": told.stop, "silent_s": told.head_silent_s})
 
@@ -161,13 +164,13 @@ class Exchanger:
         until = time.monotonic() + pause_s
         while (now := time.monotonic()) < until and self._board.stop != STOP_EXCHANGE:
             if self._board.stop:
-                until = min(until, now + _HURRY_S)
+                until, self._stopped_at = min(until, now + _HURRY_S), min(self._stopped_at, now)
             self._board.beat(self._row, "paused")
             time.sleep(_POLL_S)
 
     def _finish(self) -> None:
         """The last exchange: on the head that of all others is waited for, and what it started is ended."""
-        deadline = time.monotonic() + _LAST_S * self._session.config.run.grace
+        deadline = min(self._stopped_at, time.monotonic()) + _LAST_S * self._session.config.run.grace
         self._exchange()
         while self._part.leads and self._told and self._told.others and time.monotonic() < deadline:
             time.sleep(_HURRY_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -123,11 +124,12 @@ class ProcessTeam:
         return self._group.states()
 
     def end_workers(self, timeout_s: float, idle: Callable[[], None]) -> list[Event]:
-        events = self._group.stop(WORKER, timeout_s, idle)
-        if self._exchange:
-            self._session.board.stop = STOP_EXCHANGE
-            events += self._group.stop(EXCHANGER, timeout_s, idle)
-        return events
+        if not self._exchange:
+            return self._group.stop(WORKER, timeout_s, idle)
+        deadline = time.monotonic() + timeout_s
+        events = self._group.stop(WORKER, timeout_s / 2, idle)
+        self._session.board.stop = STOP_EXCHANGE
+        return events + self._group.stop(EXCHANGER, max(deadline - time.monotonic(), 0.0), idle)
 
     def end_evaluator(self, timeout_s: float, idle: Callable[[], None]) -> list[Event]:
         return self._group.stop(EVALUATOR, timeout_s, idle)

@@ -50,7 +50,7 @@ class Reporter:
         self._scores: deque[tuple[float, float]] = deque(maxlen=POINTS)  # (seconds, mean) of evaluations
         self._best = session.saver().best() if session.resumes else None
         self._checkpoint: str | None = None
-        self._cluster: dict[str, Any] = {"nodes": [], "trouble": ""}
+        self._cluster: dict[str, Any] = {"nodes": [], "trouble": "", "generation": 0}
 
     @property
     def last_score(self) -> float | None:
@@ -227,8 +227,9 @@ class Reporter:
         if not self._session.config.cluster.cluster:
             return {}
         phase = "exchanging" if not self._cluster["trouble"] else "the cluster is lost"
+        generation = self._cluster["generation"]
         return {
-            "exchanger": {**self._process("exchanger"), "phase": phase},
+            "exchanger": {**self._process("exchanger"), "phase": phase, "generation": generation},
             "nodes": self._cluster["nodes"],
         }
 
