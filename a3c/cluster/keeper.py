@@ -45,7 +45,10 @@ class NodeActor:
 
     def _keep(self) -> None:
         pause_s = _BACKOFF_S
+        began = time.monotonic()
         while (code := self._run()) != 0:
+            if time.monotonic() - began > _LONGEST_BACKOFF_S:  # it was well meanwhile
+                pause_s = _BACKOFF_S
             cured = code != EXIT_USAGE  # maybe, by a restart
             self._state = "backoff" if cured else "failed"
             until = time.monotonic() + (pause_s if cured else math.inf)
@@ -54,7 +57,7 @@ class NodeActor:
             if not self._head_is_there():
                 break
             pause_s = min(2 * pause_s, _LONGEST_BACKOFF_S)
-            self._restarts += 1
+            self._restarts, began = self._restarts + 1, time.monotonic()
         self._state = "done"
         end_this_actor()
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import secrets
 import shutil
 import sys
 import tempfile
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,13 @@ from a3c.errors import EXIT_OK, A3CError, UsageError
 from a3c.processes.guardian import guarded
 from a3c.processes.signals import Signals, end_with_parent
 from a3c.storage.run_directory import RunDirectory
-from a3c.storage.run_lock import RunLock
+from a3c.storage.run_lock import LOCK, RunLock, lock_holder
 from a3c.stores.scoreboard import STOP_WORKERS
 from a3c.training.preflight import check_room
-from a3c.training.process_team import ProcessTeam
+from a3c.training.process_team import ProcessTeam, limits
 from a3c.training.session import Session, open_session
 
+_FOLDER = "a3c-node-"
 _log = logging.getLogger(__name__)
 
 
@@ -40,7 +42,8 @@ def main(parent: int) -> int:
     end_with_parent(parent)
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     order = json.load(sys.stdin)
-    folder = Path(tempfile.mkdtemp(prefix="a3c-node-"))
+    remove_folders_of_the_killed()
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
     try:
         with guarded(), Signals() as signals:
             if order["version"] != __version__:
@@ -56,8 +59,18 @@ def main(parent: int) -> int:
     except A3CError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return EXIT_OK
+
+
+def remove_folders_of_the_killed() -> None:
+    """Those of nodes' supervisors on this machine that could not remove their own."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        with suppress(OSError, A3CError):  # another one was quicker, or it is another user's
+            locked_once = (folder / LOCK).exists()  # else somebody is just about to
+            if folder.lstat().st_uid == os.getuid() and locked_once and lock_holder(folder) is None:
+                shutil.rmtree(folder)
 
 
 def open_node(order: dict[str, Any], folder: Path) -> Session:
@@ -71,7 +84,7 @@ def open_node(order: dict[str, Any], folder: Path) -> Session:
 def train(session: Session, membership: Membership, signals: Signals) -> str:
     """Trains until there is a reason to stop, which it returns. Raises A3CError."""
     run, patience_s = session.config.run, session.config.cluster.head_patience
-    head_heard, reason = time.monotonic(), ""
+    head_heard, reason = time.monotonic() + limits(run).start_s, ""  # who hears it has to start first
     with closing(ProcessTeam(session, None, membership)) as team:
         team.start()
         while not reason:
