@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from a3c.cluster.rules import RULES, Weights
+from a3c.cluster.rules import RULES, Rule, Weights
 
 Bits = npt.NDArray[np.uint16]
 """bfloat16: the upper half of a float32."""
@@ -42,6 +42,10 @@ anchor has no weights and wants the head's; it wants nothing of this node."""
 
 NEVER = -1
 """The number of an exchange that has none before it."""
+
+BLOCK = 2**15
+"""Weights that are dealt with at a time: what is done to them one after the other is then done in the
+processor's cache. An exchange of 3.3 million takes half the time so."""
 
 
 class Request(NamedTuple):
@@ -101,8 +105,8 @@ class Anchor:
 
     def __init__(self, rule: str, patience: float) -> None:
         self._rule_name, self._patience = rule, patience
-        self._rule = RULES[rule]()
         self.weights: Weights | None = None
+        self._blocks: list[tuple[slice, Rule]] = []  # each with a rule of its own, which may remember
         self.generation = 0
         self.nodes: dict[str, Node] = {}
         self._past: dict[str, float] = {}
@@ -119,7 +123,8 @@ class Anchor:
             return self._refuse(REFUSED, "the head's weights are not finite")
         self.generation = max(self.generation, filling.generation) + 1
         self.weights = np.array(filling.weights, np.float32)
-        self._rule = RULES[self._rule_name]()
+        begins = range(0, self.weights.size, BLOCK)
+        self._blocks = [(slice(begin, begin + BLOCK), RULES[self._rule_name]()) for begin in begins]
         self._past = dict(filling.totals)
         self.nodes = {}
         self._incarnations[filling.node] = filling.incarnation
@@ -135,22 +140,18 @@ class Anchor:
         if node := self.nodes.get(request.node):
             node.heard = now
         self.forget_silent(now)
-        learned = None if request.learned is None else expand(request.learned)
+        learned = request.learned
         if node is None or learned is None or node.incarnation != request.incarnation:
             return self._adopt(request, now, "it joins")
         if request.generation != self.generation or request.number not in (node.number, node.before):
             return self._adopt(request, now, "it learned from other weights")
-        if not usable(learned):
+        if not all(usable(expand(learned[where])) for where, _ in self._blocks):
             return self._adopt(request, now, "its weights are not finite")
         node.counters = dict(request.counters)
         if request.number == node.before:
             node.image = self.weights.copy()
             return self._reply(COUNTED_BEFORE, node, weights=self.weights.copy())
-        node.image += learned
-        self.weights += self._rule.move(learned, len(self.nodes))
-        change = pack(self.weights - node.image)
-        node.image += expand(change)
-        return self._reply(APPLIED, node, change)
+        return self._reply(APPLIED, node, self._move(self.weights, node.image, learned))
 
     def leave(self, node: str) -> None:
         """A node ends; its counters stay in the totals."""
@@ -172,6 +173,18 @@ class Anchor:
         for node in self.nodes.values():
             totals = added(totals, node.counters)
         return dict(totals)
+
+    def _move(self, weights: Weights, image: Weights, learned: Bits) -> Bits:
+        """Moves the weights by the rule, and the node's image of them to where they are, but for rounding;
+        returns by how much the node has to move."""
+        change = np.empty_like(learned)
+        for where, rule in self._blocks:
+            w, known, d = weights[where], image[where], expand(learned[where])
+            known += d
+            w += rule.move(d, len(self.nodes))
+            change[where] = pack(w - known)
+            known += expand(change[where])
+        return change
 
     def _why_not(self, request: Request) -> str:
         """Why this node is to stay away; "" when it is not."""

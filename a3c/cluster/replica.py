@@ -17,21 +17,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from a3c.cluster.exchange import (
     ADOPT,
     APPLIED,
+    BLOCK,
     COUNTED_BEFORE,
     NEVER,
+    Bits,
     Filling,
     Reply,
     Request,
-    expand,
-    pack,
     usable,
 )
-from a3c.cluster.rules import Weights
 
 _APART, _LEADING, _AT_REST, _SENT = range(4)
 """Phases: w is no heir of the base, it has to adopt; w is to become everybody's weights; w - base is what was
@@ -45,7 +45,7 @@ class ReplicaMemory:
     """What must outlive the exchanging process; written by that process alone, but for `lead` and `part`."""
 
     base: torch.Tensor  # [N] float32
-    sent: torch.Tensor  # [N] int16: bits of bfloat16
+    sent: torch.Tensor  # [N] bfloat16
     cells: torch.Tensor  # [3] int64: phase, generation, number of the last reply
     start: torch.Tensor  # [counters] float64: the node's sums when it adopted the cluster's weights
     names: tuple[str, ...]  # of these counters
@@ -55,7 +55,7 @@ class ReplicaMemory:
         """Of a node that has still to join, in private memory."""
         return cls(
             torch.zeros(size),
-            torch.zeros(size, dtype=torch.int16),
+            torch.zeros(size, dtype=torch.bfloat16),
             torch.tensor([_APART, 0, NEVER]),
             torch.zeros(len(names), dtype=torch.float64),
             names,
@@ -92,9 +92,9 @@ class Replica:
             raise ValueError(f"{weights.numel()} weights, and room for {memory.base.numel()}")
         self._node, self._incarnation = node, incarnation
         self._names = memory.names
-        self._weights: Weights = weights.numpy()
-        self._base: Weights = memory.base.numpy()
-        self._sent = memory.sent.numpy().view("uint16")
+        self._weights, self._base, self._sent = weights, memory.base, memory.sent
+        parts = (weights, memory.base, memory.sent)
+        self._blocks = list(zip(*(part.split(BLOCK) for part in parts), strict=True))
         self._cells, self._start = memory.cells.numpy(), memory.start.numpy()
         self._counted: list[float] = []  # what the last request told of
 
@@ -115,16 +115,11 @@ class Replica:
         """
         self._counted = [counters[name] for name in self._names]
         if self._cells[_PHASE] == _AT_REST:
-            learned = self._weights - self._base
-            if usable(learned):
-                self._sent[:] = pack(learned)
-                self._cells[_PHASE] = _SENT
-            else:
-                self._cells[_PHASE] = _APART
-        sent = self._sent.copy() if self._cells[_PHASE] == _SENT else None
+            self._cells[_PHASE] = _SENT if self._look() else _APART
+        sent = bits_of(self._sent) if self._cells[_PHASE] == _SENT else None
         since = dict(zip(self._names, (self._counted - self._start).tolist(), strict=True))
-        number = int(self._cells[_NUMBER])
-        return Request(self._node, self._incarnation, self._base.size, self.generation, number, sent, since)
+        size, number = self._base.numel(), int(self._cells[_NUMBER])
+        return Request(self._node, self._incarnation, size, self.generation, number, sent, since)
 
     def fill(self, counters: dict[str, float], totals: dict[str, float]) -> Filling:
         """What to give to an anchor that is empty or has older weights; on the head only.
@@ -135,8 +130,9 @@ class Replica:
         """
         self._cells[_PHASE] = _LEADING
         self._counted = [counters[name] for name in self._names]
-        self._base[:] = self._weights
-        return Filling(self._node, self._incarnation, self.generation, self._base.copy(), dict(totals))
+        self._base.copy_(self._weights)
+        weights = self._base.numpy().copy()
+        return Filling(self._node, self._incarnation, self.generation, weights, dict(totals))
 
     def apply(self, reply: Reply) -> dict[str, float]:
         """Moves the node's weights as the reply to the last request or filling tells.
@@ -151,24 +147,44 @@ class Replica:
         if reply.kind not in (APPLIED, COUNTED_BEFORE, ADOPT):
             return {}
         for told in (reply.change, reply.weights):
-            if told is not None and told.shape != self._base.shape:
-                raise ValueError(f"the cluster's network has {told.size} weights, not {self._base.size}")
+            if told is not None and told.shape != tuple(self._base.shape):
+                raise ValueError(f"the cluster's network has {told.size} weights, not {self._base.numel()}")
         filled = self.leads and reply.kind == APPLIED
         self._cells[_PHASE] = _LEADING if filled else _APART  # until all have moved
         if filled or reply.kind == ADOPT:
             self._start[:] = self._counted
         if reply.kind == ADOPT and reply.weights is not None:
-            self._weights[:] = reply.weights
-            self._base[:] = reply.weights
+            self._weights.copy_(torch.tensor(reply.weights))
+            self._base.copy_(torch.tensor(reply.weights))
         elif reply.kind == COUNTED_BEFORE and reply.weights is not None:
-            self._weights += reply.weights - self._base - expand(self._sent)
-            self._base[:] = reply.weights
+            whole = torch.tensor(reply.weights)
+            self._weights += whole - self._base - self._sent.float()
+            self._base.copy_(whole)
         elif reply.change is not None:
-            change = expand(reply.change)
-            self._weights += change
-            self._base += expand(self._sent)
-            self._base += change
+            self._move(torch.tensor(reply.change.view(np.int16)).view(torch.bfloat16))
         self._cells[_GENERATION], self._cells[_NUMBER] = reply.generation, reply.number
         self._cells[_PHASE] = _AT_REST
         own = dict(zip(self._names, self._counted, strict=True))
         return {name: reply.totals.get(name, 0.0) - own[name] for name in self._names}
+
+    def _look(self) -> bool:
+        """Notes what was learned, to be sent; returns whether it can be."""
+        sound = True
+        for weights, base, sent in self._blocks:
+            learned = weights - base
+            sound &= usable(learned.numpy())
+            sent.copy_(learned)  # rounds to the nearest, ties to even, as `pack` does
+        return sound
+
+    def _move(self, change: torch.Tensor) -> None:
+        """By [N] bfloat16, and the base besides by what was sent."""
+        for (weights, base, sent), part in zip(self._blocks, change.split(BLOCK), strict=True):
+            wide = part.float()
+            weights += wide
+            base += sent.float()
+            base += wide
+
+
+def bits_of(values: torch.Tensor) -> Bits:
+    """Of [N] bfloat16, a copy."""
+    return values.view(torch.int16).numpy().view(np.uint16).copy()

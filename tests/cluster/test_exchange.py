@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from a3c.cluster.exchange import (
     ADOPT,
     APPLIED,
+    BLOCK,
     COUNTED_BEFORE,
     EMPTY,
     REFUSED,
@@ -132,12 +133,12 @@ def test_errors_do_not_add_up():
     np.testing.assert_allclose(anchor.weights, learned.double().sum(0) / 3, atol=1e-5)
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_node_and_anchor_agree_to_the_bit_on_what_the_node_knows(rule):
-    anchor, machines = cluster(rule, nodes=3, size=100)
+@pytest.mark.parametrize(("rule", "size"), [*((rule, 100) for rule in RULES), ("nesterov", BLOCK + 100)])
+def test_node_and_anchor_agree_to_the_bit_on_what_the_node_knows(rule, size):
+    anchor, machines = cluster(rule, nodes=3, size=size)
     for i in range(60):
         machine = machines[i % 3]
-        machine.learn(random(100, 1e-3, i))
+        machine.learn(random(size, 1e-3, i))
         machine.exchange(anchor)
         assert (machine.memory.base.numpy() == anchor.nodes[machine.name].image).all()
 
@@ -207,10 +208,10 @@ def test_killed_while_weights_are_moved_a_node_adopts():
         """Breaks when half of the weights have moved."""
 
         def __iadd__(self, change):
-            one.weights[:2] += torch.from_numpy(change[:2])
+            one.weights[:2] += change[:2]
             raise KilledError
 
-    one.replica._weights = Torn()
+    one.replica._blocks = [(Torn(), *one.replica._blocks[0][1:])]
     with pytest.raises(KilledError):
         one.replica.apply(reply)
     one.restart()
