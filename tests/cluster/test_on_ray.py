@@ -5,16 +5,29 @@ import signal
 
 import psutil
 import pytest
+import torch
 
-from tests.cluster.ray_tools import LONG_S, Cluster, ClusterRun, command_of, named, nobody_left, signal_to
-from tests.run_tools import TINY, wait_for
+from a3c.storage.shelf import newest_checkpoint
+from benchmarks.ray_cluster import (
+    ANCHOR,
+    EXCHANGER,
+    KEEPER,
+    SUPERVISOR,
+    Cluster,
+    children,
+    named,
+    signal_to,
+)
+from tests.cluster.ray_tools import LONG_S, ClusterRun, nobody_left
+from tests.fault_tools import poison
+from tests.run_tools import TINY, Run, wait_for
 from tests.warm import run_to_the_end
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 QUICK = ["--workers", "1", "--exchange-every", "0.3", "--checkpoint-every", "2", "--eval-every", "2", *TINY]
 QUICK += ["--head-patience", "30"]
-CARTPOLE = ["--env", "CartPole-v1", *QUICK]
+CARTPOLE = ["--env", "CartPole-v1", "--target-score", "501", "--max-steps", "1B", *QUICK]  # without an end
 LAKE = [
     "--env",
     "FrozenLake-v1",
@@ -36,31 +49,31 @@ def _nothing_is_left():
     nobody_left()
 
 
+COUNTERS = ("steps", "frames", "episodes", "updates")
+
+
 def supervisor() -> psutil.Process:
     """That of the only node that is not the head."""
-    return wait_for(lambda: named("a3c.cluster.node"), what="a node's supervisor")[0]
-
-
-def child(parent: psutil.Process, index: int) -> psutil.Process:
-    """A supervisor's child, in the order of their start."""
-    children = [p for p in parent.children() if "spawn_main" in " ".join(command_of(p))]
-    return sorted(children, key=lambda p: p.pid)[index]
+    return wait_for(lambda: named(SUPERVISOR), what="a node's supervisor")[0]
 
 
 def goes_on(run: ClusterRun, before: dict | None = None) -> dict:
-    """Waits until all nodes train and have made more steps than `before`, or now; the run's never fall."""
-    before = before or run.status()
+    """Waits until all nodes train and have made more steps than `before`, or now; the run's counters never
+    fall."""
+    last = before = before or run.status()
     steps = sum(node["steps"] for node in before["nodes"])
 
     def more(status):
-        assert status["steps"] >= before["steps"]
+        nonlocal last
+        assert all(status[name] >= last[name] for name in COUNTERS), (last, status)
+        last = status
         running = all(node["state"] == "running" for node in status["nodes"]) and status["nodes"]
         return running and sum(node["steps"] for node in status["nodes"]) > steps
 
     return run.wait_until(more, LONG_S, "steps of the other nodes")
 
 
-def stop(run: ClusterRun, signum: int = signal.SIGTERM) -> None:
+def stop(run: Run, signum: int = signal.SIGTERM) -> None:
     run.signal(signum)
     assert run.end() == 0, run.output
     assert "Traceback" not in run.output
@@ -73,6 +86,7 @@ def test_trains_on_two_nodes_stops_and_resumes(tmp_path, cluster):
         run.wait_until(lambda s: s["steps"] > sum(worker["steps"] for worker in s["workers"]) + 50)
         shown = run_to_the_end("-m", "a3c", "status", str(run.path), cwd=tmp_path, environ=dict(os.environ))
         assert "node 1" in shown.stdout
+        assert holders_of_the_token(run) == {"exchanger"}
         stop(run)
     steps = run.status()["steps"]
     assert run.checkpoints()[-1].name == f"ckpt-{steps:09d}"
@@ -80,6 +94,33 @@ def test_trains_on_two_nodes_stops_and_resumes(tmp_path, cluster):
         assert again.nodes("running")["steps"] > steps
         assert f"resumes at {steps} steps" in again.output
         stop(again, signal.SIGINT)
+
+
+def holders_of_the_token(run: ClusterRun) -> set[str]:
+    """Which children have it, here and on the node: no environment and no worker is to."""
+    status = run.status()
+    pids = {status["exchanger"]["pid"]: "exchanger", status["evaluator"]["pid"]: "evaluator"}
+    pids |= {worker["pid"]: "worker" for worker in status["workers"]}
+    pids |= {p.pid: "exchanger" if n == EXCHANGER else "worker" for n, p in children(supervisor()).items()}
+    return {name for pid, name in pids.items() if "RAY_AUTH_TOKEN" in psutil.Process(pid).environ()}
+
+
+@pytest.mark.slow
+def test_a_run_is_resumed_with_another_number_of_nodes(tmp_path, cluster):
+    """With two, three, two, and on one machine alone."""
+    steps, flags = 0, CARTPOLE
+    for others in (1, 2, 1):
+        late = cluster.add() if others == 2 else None
+        with ClusterRun(tmp_path, cluster, *flags) as run:
+            assert run.nodes(*["running"] * others)["steps"] > steps
+            stop(run)
+        steps, flags = run.status()["steps"], ["--load"]
+        if late:
+            cluster.end(late)
+    with Run(tmp_path, "--load") as alone:
+        assert alone.training(0)["steps"] > steps
+        assert f"resumes at {steps} steps" in alone.output
+        stop(alone)
 
 
 @pytest.mark.slow
@@ -95,21 +136,67 @@ def test_f41_a_node_that_is_lost_and_one_that_comes_late(tmp_path, cluster):
 
 
 def test_f93_whoever_is_killed_comes_back(tmp_path, cluster):
+    """Another process in its place; workers of other machines stay the same processes."""
+
+    def on_node():
+        return [children(process) for process in named(SUPERVISOR)] or [{}]
+
     with ClusterRun(tmp_path, cluster, *LAKE) as run:
         run.nodes("running")
-        here = psutil.Process(run.process.pid)
-        for kill in (
-            lambda: child(supervisor(), 0).kill(),  # the exchanger of the node
-            lambda: child(here, 1).kill(),  # that of the head; the evaluator is its first child
-            lambda: named("ray::AnchorActor")[0].kill(),
-            lambda: supervisor().kill(),
-            lambda: named("ray::NodeActor")[0].kill(),
-        ):
-            before = run.status()
-            kill()
+        roles = {
+            "the node's exchanger": lambda: [c[EXCHANGER] for c in on_node() if EXCHANGER in c],
+            "the head's exchanger": lambda: numbered(run.status()["exchanger"]["pid"]),
+            "the anchor": lambda: named(ANCHOR),
+            "the node's supervisor": lambda: named(SUPERVISOR),
+            "the node's actor": lambda: named(KEEPER),
+        }
+        here = workers_of(run)
+        for role, found in roles.items():
+            before, there = run.status(), {number: p.pid for number, p in on_node()[0].items()}
+            [victim] = wait_for(found, what=role)
+            victim.kill()
+
+            def replaced(found=found, victim=victim):
+                return any(process.pid != victim.pid for process in found())
+
+            wait_for(replaced, LONG_S, f"another process as {role}")
             goes_on(run, before)
+            assert workers_of(run) == here
+            if role in ("the node's exchanger", "the head's exchanger", "the anchor"):
+                now = {number: p.pid for number, p in on_node()[0].items()}
+                assert now.keys() == there.keys()
+                assert all(now[number] == there[number] for number in now if number != EXCHANGER)
         stop(run)
-    assert all(worker["restarts"] == 0 for worker in run.status()["workers"])  # nobody else was disturbed
+    assert all(worker["restarts"] == 0 for worker in run.status()["workers"])
+
+
+def numbered(pid: int | None) -> list[psutil.Process]:
+    return [process for process in psutil.process_iter() if process.pid == pid]
+
+
+def workers_of(run: ClusterRun) -> list[int]:
+    return [worker["pid"] for worker in run.status()["workers"]]
+
+
+@pytest.mark.slow
+def test_f31_a_roll_back_on_the_head_is_one_of_all_nodes(tmp_path, cluster):
+    with ClusterRun(tmp_path, cluster, *CARTPOLE) as run:
+        generation = run.nodes("running")["exchanger"]["generation"]
+        wait_for(run.checkpoints, what="a checkpoint")
+        node = supervisor().pid
+        assert poison(run.process.pid)
+        wait_for(lambda: "are taken back, once" in run.output, what="the roll-back")
+        run.wait_until(  # a node is heard of only once it has the weights of this generation
+            lambda s: (
+                s["exchanger"]["generation"] == generation + 1
+                and [node["state"] for node in s["nodes"]] == ["running"]
+            )
+        )
+        goes_on(run)
+        assert supervisor().pid == node
+        stop(run)
+    _, saved = newest_checkpoint(run.path, set_aside=False)
+    assert all(torch.isfinite(tensor).all() for tensor in saved.model.values())
 
 
 def test_f41_a_frozen_node_is_forgotten_and_comes_back(tmp_path, cluster):
