@@ -94,7 +94,7 @@ class Replica:
         self._names = memory.names
         self._weights, self._base, self._sent = weights, memory.base, memory.sent
         parts = (weights, memory.base, memory.sent)
-        self._blocks = list(zip(*(part.split(BLOCK) for part in parts), strict=True))
+        self._blocks = list(zip(*(torch.split(part, BLOCK) for part in parts), strict=True))
         self._cells, self._start = memory.cells.numpy(), memory.start.numpy()
         self._counted: list[float] = []  # what the last request told of
 
@@ -178,7 +178,7 @@ class Replica:
 
     def _move(self, change: torch.Tensor) -> None:
         """By [N] bfloat16, and the base besides by what was sent."""
-        for (weights, base, sent), part in zip(self._blocks, change.split(BLOCK), strict=True):
+        for (weights, base, sent), part in zip(self._blocks, torch.split(change, BLOCK), strict=True):
             wide = part.float()
             weights += wide
             base += sent.float()
