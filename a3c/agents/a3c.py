@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +37,8 @@ from a3c.agents.actor_critic import (
 from a3c.agents.base import Algorithm, Lesson
 from a3c.agents.policy import ActorCriticPolicy, Material, evaluate_actions
 from a3c.learning.losses import ActorCriticLoss, LossWeights, actor_critic_loss, approx_kl
+from a3c.learning.pace import Pace
+from a3c.learning.schedules import linear
 from a3c.networks.device import Capture, Function, Mark, host_tensor, make_capture
 from a3c.settings.config import Config
 from a3c.stores.parameters import flat_gradient, gradients_of, split
@@ -65,10 +68,26 @@ class A3CAgent(ActorCriticAgent):
         self._features: list[torch.Tensor] = []  # of each step so far [B, F], with their graph
         self._samples: Samples | None = None  # of the first pass, for the others
         self._desk: Desk | None = None
+        self._pace = Pace(objective.kl_target) if objective.kl_target else None
+        self._schedule = 1.0  # the share of the learning rate that is left
 
     def begin_rollout(self, counters: Counters) -> None:
         super().begin_rollout(counters)
         self._features.clear()
+        if end := self.objective.lr_end:
+            self._schedule = linear(1.0, 0.0, end, counters.env_steps)
+
+    @property
+    def pace(self) -> float:
+        return self._pace.factor if self._pace else 1.0
+
+    def get_state(self) -> dict[str, Any]:
+        return super().get_state() | ({"pace": self._pace.get_state()} if self._pace else {})
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        if self._pace and "pace" in state:
+            self._pace.set_state(state["pace"])
 
     def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
         with torch.set_grad_enabled(not self.recompute):
@@ -89,16 +108,22 @@ class A3CAgent(ActorCriticAgent):
         """Gradient of the loss on the rollout that was just acted, and metrics."""
         if self.capture is not None:
             self._desk = self._desk or Desk(self, Material.of(rollout), self.capture)
-            return self._desk.first(Material.of(rollout))
+            return self._told(*self._desk.first(Material.of(rollout)))
         material = Material.of(rollout).on(self.policy.device)
         features = None if self.recompute else torch.stack(self._features)
         loss, self._samples = self.first_loss(material, self.weights, features)
         gradients = gradients_of(loss.total, self.policy.network)
         self._features.clear()
-        return gradients, named(report(loss, self._samples, material.valid))
+        return self._told(gradients, named(report(loss, self._samples, material.valid)))
 
     def gradients_again(self, rollout: Rollout) -> tuple[Gradients, dict[str, float]]:
         """Gradient of PPO's loss on a rollout that was learned from before, and metrics."""
+        gradients, metrics = self._again(rollout)
+        if self._pace:
+            self._pace.tell(metrics["approx_kl"], self._schedule)
+        return self._told(gradients, metrics)
+
+    def _again(self, rollout: Rollout) -> tuple[Gradients, dict[str, float]]:
         if self._desk is not None:
             return self._desk.again()
         if self._samples is None:
@@ -107,6 +132,9 @@ class A3CAgent(ActorCriticAgent):
         loss = self.later_loss(material, self._samples, self.weights)
         gradients = gradients_of(loss.total, self.policy.network)
         return gradients, named(report(loss, self._samples, material.valid))
+
+    def _told(self, gradients: Gradients, metrics: dict[str, float]) -> tuple[Gradients, dict[str, float]]:
+        return gradients, metrics | {"pace": self.pace}
 
     def first_loss(
         self, material: Material, weights: LossWeights, features: torch.Tensor | None = None
@@ -196,4 +224,4 @@ def make_agent(config: Config, spec: EnvSpec, seed: int, device: str, place: flo
     return A3CAgent(policy, make_objective(config, device), capture=make_capture(device))
 
 
-A3C = Algorithm("a3c", METRICS, make_policy, make_agent)
+A3C = Algorithm("a3c", (*METRICS, "pace"), make_policy, make_agent)

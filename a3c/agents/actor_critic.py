@@ -66,6 +66,8 @@ class Objective(NamedTuple):
     epochs: int = 1  # passes over each rollout
     clip_range: float = 0.2  # how far the ratio of new to old policy may leave 1 and still be rewarded
     fresh: bool = False  # learn with the newest weights, by V-trace, from what older ones did
+    kl_target: float = 0.0  # how far an update is to move the policy; 0: as far as the learning rate takes it
+    lr_end: int = 0  # a step: there the learning rate has fallen linearly to 0; 0: it is constant
 
 
 class ActorCriticAgent:
@@ -82,6 +84,10 @@ class ActorCriticAgent:
         self.policy, self.parameters = policy, policy.parameters
         self.objective, self.weights = objective, objective.weights
         self.fresh, self.capture = objective.fresh, capture
+
+    @property
+    def pace(self) -> float:
+        return 1.0
 
     def act(self, observation: np.ndarray, first: np.ndarray, state: State) -> ActorOutput:
         """See `Actor`."""
@@ -208,4 +214,6 @@ def make_objective(config: Config, device: str) -> Objective:
     entropy_end = config.run.max_steps if learn.entropy_schedule == "linear" else 0
     weights = LossWeights(learn.value_coef, learn.entropy_coef, entropy_end)
     epochs = learn.epochs or FACTS[learn.algo].epochs
-    return Objective(learn.gamma, learn.tau, weights, epochs, learn.clip_range, fresh)
+    lr_end = config.run.max_steps if config.optim.lr_schedule == "linear" else 0
+    kl_target = config.optim.kl_target
+    return Objective(learn.gamma, learn.tau, weights, epochs, learn.clip_range, fresh, kl_target, lr_end)

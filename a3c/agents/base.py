@@ -100,6 +100,11 @@ class Agent(Actor, Protocol):
     fresh: bool
     """Whether also the first lesson of a rollout wants the newest weights, not those that acted."""
 
+    @property
+    def pace(self) -> float:
+        """What the learning rate of its next gradient is to be multiplied by."""
+        ...
+
     def begin_rollout(self, counters: Counters) -> None:
         """Called after new weights were taken into use and before the first `act` of a rollout; schedules
         (epsilon, entropy) follow the global counters."""
@@ -126,7 +131,9 @@ class Agent(Actor, Protocol):
 
 
 class ActsAtOnce:
-    """An agent, or the part of it, that has one seat for all."""
+    """An agent, or the part of it, that has one seat for all and learns at the set rate."""
+
+    pace = 1.0
 
     def seats(self: Actor, spec: EnvSpec, size: int) -> Sequence[Seat]:
         return [Lone(self, size)]

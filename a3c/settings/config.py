@@ -220,8 +220,11 @@ def contradictions_of_algorithm(config: Config, given: set[str]) -> list[str]:
         found.append(f"--algo {algo} takes --optimizer sgd, whose learning rate is its alpha")
     if algo in settings()["epsilon_final"].algos and explore.epsilon_final > explore.epsilon_start:
         found.append("--epsilon-final is more than --epsilon-start")
-    if algo == "a3c" and "clip_range" in given and (config.learn.epochs or facts.epochs) == 1:
-        found.append("--clip-range counts from the second pass over a rollout on; give --epochs 2 or more")
+    if algo == "a3c" and (config.learn.epochs or facts.epochs) == 1:
+        later = ["--clip-range"] * ("clip_range" in given) + ["--kl-target"] * (config.optim.kl_target > 0)
+        found += [
+            f"{flag} counts from the second pass over a rollout on; give --epochs 2 or more" for flag in later
+        ]
     if algo != "dqn":
         return found
     if dqn.replay_size < 2 * dqn.learning_starts:

@@ -257,6 +257,13 @@ class OptimConfig:
         "constant, or linear: the learning rate falls to 0 at --max-steps",
         choices=("constant", "linear"),
     )
+    kl_target: float = setting(
+        0.0,
+        "adapt each worker's learning rate, 0.2 to 4 times, so that an update moves the policy this far (KL "
+        "divergence, measured by the second pass); falls with the square of --lr-schedule; 0: do not adapt",
+        low=0,
+        algos=("a3c",),
+    )
     amsgrad: bool = setting(True, "Adam divides by the largest second moment so far (AMSGrad)")
     epsilon: float = setting(
         1e-5, "added to the denominator, for stability (Adam, RMSprop)", low=0, flag="optimizer-epsilon"

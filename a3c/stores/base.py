@@ -21,13 +21,14 @@ class ParameterStore(Protocol):
         applied so far by anyone, over all resumes."""
         ...
 
-    def push(self, gradients: Gradients, version: int) -> PushResult:
+    def push(self, gradients: Gradients, version: int, pace: float = 1.0) -> PushResult:
         """Applies one gradient: clips it to the global norm, refuses it when non-finite or too stale,
         and counts.
 
         Args:
             gradients: by parameter name; every name or, for `Rows`, the touched tables.
             version: what `pull` returned before the rollout.
+            pace: what the learning rate is multiplied by.
         """
         ...
 

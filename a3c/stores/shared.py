@@ -142,14 +142,14 @@ class SharedStore:
         return version
 
     @torch.no_grad()
-    def push(self, gradients: Gradients, version: int) -> PushResult:
+    def push(self, gradients: Gradients, version: int, pace: float = 1.0) -> PushResult:
         rows = {name: g for name, g in gradients.items() if isinstance(g, Rows)}
         if rows:
             norm = math.sqrt(sum(float(g.value.square().sum()) for g in rows.values()))
-            return self._admit(norm, version) or self._apply_rows(rows, norm, version)
+            return self._admit(norm, version) or self._apply_rows(rows, norm, version, pace)
         flat = self._flatten(gradients)
         norm = float(flat.norm())
-        return self._admit(norm, version) or self._apply(flat, norm, version)
+        return self._admit(norm, version) or self._apply(flat, norm, version, pace)
 
     def _admit(self, norm: float, version: int) -> PushResult | None:
         """The refusal of a gradient that must not be applied, counted; None for a good one."""
@@ -169,23 +169,23 @@ class SharedStore:
             view.copy_(gradients[name])  # type: ignore[arg-type]
         return self._gradient.flat
 
-    def _apply(self, flat: torch.Tensor, norm: float, version: int) -> PushResult:
+    def _apply(self, flat: torch.Tensor, norm: float, version: int, pace: float) -> PushResult:
         limit = self._optim.max_grad_norm
         if limit and norm > limit:
             flat.mul_(limit / norm)
         with self._turn(self._row):
             updates = self._board.version()
-            self._optimizer.step(self.parameters.flat, flat, self.learning_rate(), updates + 1)
+            self._optimizer.step(self.parameters.flat, flat, self.learning_rate() * pace, updates + 1)
             if (average := self._memory.average) is not None:
                 average.lerp_(self.parameters.flat, 1 / min(updates + 1, self._optim.average_updates))
             return self._count(norm, updates - version)
 
-    def _apply_rows(self, rows: dict[str, Rows], norm: float, version: int) -> PushResult:
+    def _apply_rows(self, rows: dict[str, Rows], norm: float, version: int, pace: float) -> PushResult:
         with self._turn(self._row):
             updates = self._board.version()
             for name, g in rows.items():
                 table = self.parameters.views[name]
-                table.index_put_(g.index, g.value * -self.learning_rate(), accumulate=True)
+                table.index_put_(g.index, g.value * -(self.learning_rate() * pace), accumulate=True)
             return self._count(norm, updates - version)
 
     def _count(self, norm: float, lag: int) -> PushResult:

@@ -163,7 +163,7 @@ class Worker:
                 gradients, metrics = lesson()
             if gradients is not None:
                 with timings.time("push"):
-                    result = self._store.push(gradients, version)
+                    result = self._store.push(gradients, version, agent.pace)
                 count_update(board, self._row, result, version - acting, metrics)
         count_rollout(board, self._row, rollout, timings.pop())
 

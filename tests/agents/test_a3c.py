@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from a3c.agents.a3c import A3CAgent
-from a3c.agents.actor_critic import METRICS, Objective
+from a3c.agents.a3c import A3C, A3CAgent
+from a3c.agents.actor_critic import Objective
 from a3c.agents.policy import ActorCriticPolicy
 from a3c.learning.losses import LossWeights
 from a3c.networks.actor_critic import MLP, A3CSmall
@@ -131,7 +131,7 @@ def test_gradient_is_that_of_the_plain_loss(make, recompute):
     for name, weight in network.named_parameters():
         expected = torch.zeros_like(weight) if weight.grad is None else weight.grad
         torch.testing.assert_close(gradients[name], expected, rtol=1e-3, atol=1e-5)
-    assert set(metrics) == set(METRICS)
+    assert set(metrics) == set(A3C.metric_names)
 
 
 @pytest.mark.parametrize("recompute", [False, True])
@@ -171,7 +171,7 @@ def test_fresh_weights_learn_by_vtrace(make):
     for name, weight in network.named_parameters():
         expected = torch.zeros_like(weight) if weight.grad is None else weight.grad
         torch.testing.assert_close(gradients[name], expected, rtol=1e-3, atol=1e-5)
-    assert set(metrics) == set(METRICS)
+    assert set(metrics) == set(A3C.metric_names)
     assert 0 < metrics["mean_ratio"] < 1
     assert 0 < metrics["truncated_share"] < 1
     assert metrics["approx_kl"] > 0
@@ -204,6 +204,24 @@ def test_a_rollout_without_a_real_step_is_not_gone_through_again():
     assert len(agent.lessons(rollout)) == 3
     rollout.firsts[1:] = True
     assert len(agent.lessons(rollout)) == 1
+
+
+def test_the_pace_follows_what_the_second_pass_says_of_the_policy():
+    def learn(**change):
+        agent = A3CAgent(ActorCriticPolicy(MLP(5, 3), 0, "cpu"), OBJECTIVE._replace(epochs=2, **change))
+        for _ in range(30):
+            rollout = play(agent, *scripted((5,), np.float32))
+            for lesson in agent.lessons(rollout):
+                _, metrics = lesson()
+                assert metrics["pace"] == agent.pace
+        return agent
+
+    assert learn().pace == 1.0
+    hurried = learn(kl_target=0.003)  # nothing is applied, so the policy stays where it is
+    assert hurried.pace > 1.2
+    other = A3CAgent(ActorCriticPolicy(MLP(5, 3), 0, "cpu"), hurried.objective)
+    other.set_state(hurried.get_state())
+    assert other.pace == hurried.pace
 
 
 def test_bf16_gradients_agree_with_fp32():

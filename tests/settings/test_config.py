@@ -150,6 +150,7 @@ class TestMistakes:
             (["--lr-schedule", "linear"], "--lr-schedule linear needs --max-steps"),
             (["--entropy-schedule", "linear"], "--entropy-schedule linear needs --max-steps"),
             (["--clip-range", "0.1"], "give --epochs 2 or more"),
+            (["--kl-target", "0.003"], "give --epochs 2 or more"),
             (["--optimizer", "rmsprop", "--amsgrad"], "--amsgrad is a variant of adam"),
             (["--load", "--init-from", "x.pt"], "give only one"),
             (["--algo", "ppo", "--batch-size", "64"], "not of ppo, which has --minibatch-size"),

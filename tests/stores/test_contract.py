@@ -49,6 +49,18 @@ def test_a_push_moves_the_weights_against_the_gradient(make_store):
     assert store.counters().updates == 1
 
 
+@pytest.mark.parametrize("kind", ["dense", "rows"])
+def test_a_push_goes_as_far_as_its_pace_says(make_store, kind):
+    moved = []
+    for pace in (1.0, 0.25):
+        store, _ = make_store()
+        rows = {"weight": Rows((torch.tensor([0]), torch.tensor([0])), torch.tensor([4.0]))}
+        store.push(ones() if kind == "dense" else rows, 0, pace)
+        moved.append(float(store.parameters.views["weight"][0, 0]))
+    assert moved[0] < 0
+    assert moved[1] == pytest.approx(moved[0] / 4)
+
+
 def test_lag_counts_the_updates_since_the_pull(make_store):
     store, board = make_store()
     for _ in range(3):
