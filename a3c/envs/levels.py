@@ -13,8 +13,8 @@ Cells are numbered by rows, 0 (S) to 15 (G). Actions are FrozenLake's: left, dow
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import cv2
 import gymnasium
@@ -78,40 +78,25 @@ class Level:
     def __str__(self) -> str:
         return f"{self.holes} hole{'s' * (self.holes != 1)}, slips {self.p_mistake:.0%}"
 
-    @cached_property
+    @property
     def successors(self) -> np.ndarray:
         """[16, 4, 3] int64: the cell where a move ends that veers to the left, goes straight, or veers to
         the right (of action - 1, action, action + 1)."""
-        rows, columns = np.divmod(np.arange(CELLS), SIZE)
-        straight = np.stack(
-            [
-                np.clip(rows + down, 0, SIZE - 1) * SIZE + np.clip(columns + right, 0, SIZE - 1)
-                for down, right in _MOVES
-            ],
-            axis=1,
-        )
-        straight[self.final] = np.flatnonzero(self.final)[:, None]
-        return np.stack([straight[:, (np.arange(ACTIONS) + veer) % ACTIONS] for veer in (-1, 0, 1)], axis=2)
+        return _geometry(self.board).successors
 
-    @cached_property
+    @property
     def final(self) -> np.ndarray:
         """[16] bool: the cells where a game ends."""
-        return np.array([cell in "HG" for cell in self.board])
+        return _geometry(self.board).final
 
     @property
     def solvable(self) -> bool:
         """Whether a way leads around the holes."""
-        reached = {0}
-        while frontier := set(self.successors[list(reached), :, 1].ravel().tolist()) - reached:
-            reached |= frontier
-        return GOAL in reached
+        return _geometry(self.board).solvable
 
     def states(self) -> np.ndarray:
         """[16, 22] float32: the observation of each cell."""
-        holes = np.array([cell == "H" for cell in self.board[1:-1]], np.float32)
-        rows, columns = np.divmod(np.arange(CELLS), SIZE)
-        one_hot = np.eye(SIZE, dtype=np.float32)
-        return np.concatenate([np.tile(holes, (CELLS, 1)), one_hot[rows], one_hot[columns]], axis=1)
+        return _geometry(self.board).states.copy()
 
     def transitions(self) -> dict[int, dict[int, list[tuple[float, int, float, bool]]]]:
         """The dynamics as toy-text environments publish them: of cell and action, (chance, next cell,
@@ -132,14 +117,48 @@ class Level:
         }
 
 
+class _Geometry(NamedTuple):
+    """What follows from a board alone; the arrays are not to be changed."""
+
+    successors: np.ndarray  # [16, 4, 3] int64
+    final: np.ndarray  # [16] bool
+    states: np.ndarray  # [16, 22] float32
+    solvable: bool
+
+
+@lru_cache(2**14)  # there are 9,907 with 1 to `MOST_HOLES` holes, 3 KB each
+def _geometry(board: str) -> _Geometry:
+    """As in `Level`. It takes longer than all steps of a game."""
+    final = np.array([cell in "HG" for cell in board])
+    rows, columns = np.divmod(np.arange(CELLS), SIZE)
+    straight = np.stack(
+        [
+            np.clip(rows + down, 0, SIZE - 1) * SIZE + np.clip(columns + right, 0, SIZE - 1)
+            for down, right in _MOVES
+        ],
+        axis=1,
+    )
+    straight[final] = np.flatnonzero(final)[:, None]
+    successors = np.stack([straight[:, (np.arange(ACTIONS) + veer) % ACTIONS] for veer in (-1, 0, 1)], axis=2)
+    holes = np.array([cell == "H" for cell in board[1:-1]], np.float32)
+    one_hot = np.eye(SIZE, dtype=np.float32)
+    states = np.concatenate([np.tile(holes, (CELLS, 1)), one_hot[rows], one_hot[columns]], axis=1)
+    reached = {0}
+    while frontier := set(straight[list(reached)].ravel().tolist()) - reached:
+        reached |= frontier
+    for array in (successors, final, states):
+        array.setflags(write=False)
+    return _Geometry(successors, final, states, GOAL in reached)
+
+
 STANDARD = Level.parse("SFFF/FHFH/FFFH/HFFG", LARGEST_MISTAKE)
 """The board everybody knows: FrozenLake-v1, slippery; the fixed level that agents are tested on."""
 
 
-def veer(chance: np.ndarray, p_mistake: float) -> np.ndarray:
-    """Where moves go for uniform random numbers `chance` [...]: 0 left of what was meant, 1 straight,
-    2 right, to index `Level.successors` with."""
-    return np.asarray(1 + (chance < p_mistake).astype(np.int64) - 2 * (chance < p_mistake / 2))
+def veer(chance: Any, p_mistake: float) -> Any:
+    """Where moves go for uniform random numbers `chance`, one or an array: 0 left of what was meant,
+    1 straight, 2 right, to index `Level.successors` with."""
+    return 1 + (chance < p_mistake) - 2 * (chance < p_mistake / 2)
 
 
 def random_level(random: np.random.Generator, p_mistake: float | None = None) -> Level:
@@ -208,11 +227,11 @@ class FrozenLakeLevels(gymnasium.Env[np.ndarray, int]):
 
     def _begin(self, level: Level) -> None:
         self.level, self.cell = level, 0
-        self._states = level.states()
+        self._states, self._successors = level.states(), level.successors
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        direction = veer(self.np_random.random(1), self.level.p_mistake)[0]
-        self.cell = int(self.level.successors[self.cell, action, direction])
+        direction = veer(self.np_random.random(), self.level.p_mistake)
+        self.cell = int(self._successors[self.cell, action, direction])
         reward = float(self.cell == GOAL)
         return self._states[self.cell].copy(), reward, bool(self.level.final[self.cell]), False, {}
 
