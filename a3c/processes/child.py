@@ -125,7 +125,7 @@ def run_child(
 ) -> None:
     """The entry point of every child: runs `target(*args, link)` and tells the main process how it ended."""
     threading.Thread(target=_watch_parent, daemon=True).start()
-    _limit_threads()
+    limit_threads()
     link = Link(connection)
     try:
         target(*args, link)
@@ -154,7 +154,7 @@ def _watch_parent() -> None:
         os._exit(1)
 
 
-def _limit_threads() -> None:
+def limit_threads() -> None:
     """One thread for libraries that are imported already; `CHILD_ENVIRONMENT` holds for the others."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 from a3c.console.live import make_view
 from a3c.console.logs import logging_to
 from a3c.errors import A3CError, CheckpointError, QuorumLost, StorageError
+from a3c.processes.child import limit_threads
 from a3c.processes.group import ChildStatus, Event
 from a3c.processes.guardian import guarded
 from a3c.processes.notify import ServiceManager
@@ -146,6 +147,7 @@ def train(
         faulthandler.register(signal.SIGUSR1)  # shows where it is, as in the children
         if trouble:
             _log.warning(trouble)
+        limit_threads()  # with more, --workers 0 rounds by the number of cores, and crawls on a busy machine
         session = open_session(config, folder)
         if reached := reached_before(session, folder):
             ServiceManager().stopping()
