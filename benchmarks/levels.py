@@ -97,9 +97,10 @@ def main() -> None:
         [f"all boards by the plan for a slip of {slip:.2f} and {discount}", f"{wins.mean():.4f}"],
     ]
     if options.agent:
-        agent = rebuild(find_trained(options.agent), "", 1, "cpu", greedy=True)
-        policy = np.stack([answers(agent.policy, level) for level in levels])
-        rows.append([options.agent, f"{boards.mean_wins(policy).mean():.4f}"])
+        for greedy, words in ((True, "the likeliest actions"), (False, "sampled actions")):
+            agent = rebuild(find_trained(options.agent), "", 1, "cpu", greedy=greedy)
+            policy = np.stack([answers(agent.policy, level) for level in levels])
+            rows.append([f"{options.agent}, {words}", f"{boards.mean_wins(policy).mean():.4f}"])
     print(table(rows))
 
 
