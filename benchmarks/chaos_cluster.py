@@ -38,6 +38,7 @@ from typing import Any
 import psutil
 
 from a3c.storage.run_directory import read_status
+from a3c.storage.run_lock import lock_holder
 from benchmarks.common import ROOT, machine, newest_step, wait_until
 from benchmarks.ray_cluster import (
     ANCHOR,
@@ -102,6 +103,7 @@ class ClusterChaos:
         self.folder, self.path, self.tally, self.rng = folder, folder / "run", folder / "games", rng
         self.cluster = Cluster()
         self.raylet = self.cluster.add()
+        self.before = traces()
         self.rounds: list[dict[str, Any]] = []
         self.broken: list[str] = []
         self.process = self.start()
@@ -158,10 +160,10 @@ class ClusterChaos:
             record["blows"].append(blow.__name__.replace("_", " "))
             blow(self)
         began = time.monotonic()
-        ready = self.await_training()
-        self.check(ready, f"it does not go on: {self.words()}")
+        complete = wait_until(lambda: census() == EXPECTED, LONGEST_S, 0.2)
+        self.check(complete, f"processes {census()}")  # first: a status tells of a dead node for some seconds
+        self.check(self.await_training(), f"it does not go on: {self.words()}")
         record["well_after_s"] = round(time.monotonic() - began, 1)
-        self.check(wait_until(lambda: census() == EXPECTED, LONGEST_S, 0.2), f"processes {census()}")
         record["steps"] = self.watch.last["steps"]
         for fallen in self.watch.fallen:
             self.check(False, fallen)
@@ -245,10 +247,8 @@ class ClusterChaos:
         self.check(wait_until(lambda: not of_ours(), 60.0), f"after the end there are {census()}")
         self.watch.look()
         self.watch.close()
-        folders = list(Path(tempfile.gettempdir()).glob("a3c-node-*"))
-        self.check(not folders, f"left on the nodes: {folders}")
-        shared = [name for name in os.listdir("/dev/shm") if name.startswith("torch_")]
-        self.check(not shared, f"/dev/shm keeps {shared}")
+        left = traces() - self.before
+        self.check(not left, f"left on the nodes: {left}")
         self.games = self.tally.read_text().split()
         twice = [game for game, times in Counter(self.games).items() if times > 1]
         self.check(not twice, f"{len(twice)} of {len(self.games)} games were played twice")
@@ -287,6 +287,12 @@ def census() -> dict[str, int]:
         "children of the node": sum(len(children(s)) for s in supervisors),
         "all children": sum(not any(w in " ".join(command_of(p)) for w in apart) for p in everybody),
     }
+
+
+def traces() -> set[str]:
+    """Of runs that have ended: folders of nodes that nobody uses, and shared memory."""
+    folders = [folder for folder in Path(tempfile.gettempdir()).glob("a3c-node-*") if not lock_holder(folder)]
+    return {*map(str, folders), *(name for name in os.listdir("/dev/shm") if name.startswith("torch_"))}
 
 
 def kill_one(found: list[psutil.Process]) -> None:

@@ -57,6 +57,7 @@ def test_f92_a_wrong_token_or_none_is_refused(tmp_path, cluster):
         cluster.add(environ={**TOKEN, **wrong})
 
 
+@pytest.mark.slow
 def test_f92_an_open_cluster_is_found_out(tmp_path):
     cluster = Cluster(environ={"RAY_AUTH_MODE": "disabled"})
     try:

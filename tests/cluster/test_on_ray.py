@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from a3c.storage.shelf import newest_checkpoint
+from benchmarks.chaos_cluster import run_chaos
 from benchmarks.ray_cluster import (
     ANCHOR,
     EXCHANGER,
@@ -259,6 +260,11 @@ def test_two_runs_share_a_cluster_and_no_game_is_played_twice(tmp_path, cluster)
     found = [seed for seed in map(int, tally.read_text().split()) if seed > 1000]  # others look at it first
     assert len(found) >= 8
     assert len(set(found)) == len(found)
+
+
+@pytest.mark.slow
+def test_f44_a_few_rounds_of_chaos_on_two_nodes(tmp_path):
+    assert run_chaos(3, 1, tmp_path)["broken"] == []
 
 
 @pytest.mark.slow
