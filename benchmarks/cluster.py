@@ -44,7 +44,7 @@ from benchmarks.ray_cluster import (
 )
 
 START_S = 400.0
-RAYS_OWN = ("/raylet/raylet ", "gcs_server", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "log_monitor")
+RAYS_OWN = ("/site-packages/ray/", "ray.util.client.server", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
 KINDS = {"1 node of 2 cores": ("0,1",), "2 nodes of 1 core": ("0", "1")}
 """The cores of each node."""
 
