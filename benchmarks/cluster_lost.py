@@ -110,7 +110,8 @@ def main() -> None:
             log.status()
             log.say(f"exit code {code}; processes left on the nodes: {len(of_ours())}")
             words = ("cluster is", "stopped")
-            log.lines += [line for line in output.read_text().splitlines() if any(w in line for w in words)]
+            said = output.read_text().replace(f"{folder}/", "").splitlines()
+            log.lines += [line for line in said if any(w in line for w in words)]
         finally:
             cluster.close()
     where = ", ".join(f"{name} {value}" for name, value in machine().items())
