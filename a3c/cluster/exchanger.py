@@ -6,7 +6,6 @@ next start tries again.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from contextlib import suppress
@@ -60,7 +59,6 @@ class Exchanger:
         self._recruiter: Recruiter | None = None
         self._told: Told | None = None
         self._joined, self._trouble = False, ""
-        self._stopped_at = math.inf  # when the run was seen to end
 
     def run(self) -> None:
         """Exchanges until the run ends."""
@@ -79,8 +77,9 @@ class Exchanger:
             self._anchor = None
             with suppress(*TROUBLES):
                 ray.shutdown()
-            if self._board.stop == STOP_EXCHANGE:
-                return
+            if self._board.stop == STOP_EXCHANGE and not (self._part.leads and self._left_s()):
+                return  # only the head has to end what it started
+            time.sleep(_POLL_S)
             self._rest(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_RETRY_S)
 
@@ -131,7 +130,7 @@ class Exchanger:
             self._part.leads and self._board.stop != 0,
         )  # fmt: skip
         reply: Reply
-        reply, self._told = ray.get(method.remote(message, facts), timeout=_CALL_S)
+        reply, self._told = ray.get(method.remote(message, facts), timeout=min(_CALL_S, self._left_s()))
         return reply
 
     def _take(self, reply: Reply) -> None:
@@ -164,20 +163,24 @@ class Exchanger:
         until = time.monotonic() + pause_s
         while (now := time.monotonic()) < until and self._board.stop != STOP_EXCHANGE:
             if self._board.stop:
-                until, self._stopped_at = min(until, now + _HURRY_S), min(self._stopped_at, now)
+                until = min(until, now + _HURRY_S)
             self._board.beat(self._row, "paused")
             time.sleep(_POLL_S)
 
+    def _left_s(self) -> float:
+        """How long the rest may take, once the run is about to end; infinite before."""
+        return max(_LAST_S * self._session.config.run.grace - self._board.stopping_s, 0.0)
+
     def _finish(self) -> None:
-        """The last exchange: on the head that of all others is waited for, and what it started is ended."""
-        deadline = min(self._stopped_at, time.monotonic()) + _LAST_S * self._session.config.run.grace
-        self._exchange()
-        while self._part.leads and self._told and self._told.others and time.monotonic() < deadline:
-            time.sleep(_HURRY_S)
+        """The last exchange: on the head that of all others is waited for, and what it started is ended, also
+        when the anchor is gone."""
+        with suppress(*TROUBLES, Refused):
             self._exchange()
+            while self._part.leads and self._told and self._told.others and self._left_s():
+                time.sleep(_HURRY_S)
+                self._exchange()
         if self._recruiter:
-            self._recruiter.dismiss(deadline)
-            ray.kill(self._anchor, no_restart=True)
+            self._recruiter.dismiss(self._left_s())
         else:
             ray.get(self._anchor.leave.remote(self._part.node), timeout=_CALL_S)
         self._board.beat(self._row, "done")

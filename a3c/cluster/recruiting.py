@@ -106,23 +106,24 @@ class Recruiter:
             found.append(node.status({name: told.others[name] for name in own}))
         return found
 
-    def dismiss(self, deadline: float) -> None:
-        """They end by themselves; at the deadline (of `time.monotonic`) what is left is ended."""
-        for actor in [node.actor for node in self._nodes.values() if node.actor]:
+    def dismiss(self, patience_s: float) -> None:
+        """The others end by themselves; what is left then is ended, and the anchor at last."""
+        deadline, anchor = time.monotonic() + patience_s, f"{self._part.run}anchor"
+        actors = _named(self._part.run)
+        for name in sorted(actors, key=lambda name: name == anchor):
             with suppress(*TROUBLES):
-                while (left_s := deadline - time.monotonic()) > 0:
+                actor = ray.get_actor(name)
+                while name != anchor and (left_s := deadline - time.monotonic()) > 0:
                     if ray.get(actor.state.remote(), timeout=left_s)[0] not in ("running", "done"):
                         break
                     time.sleep(_POLL_S)
-            with suppress(*TROUBLES):
-                ray.kill(actor, no_restart=True)
+            _kill(name)
 
     def _dismiss_strangers(self) -> None:
         """Actors that an earlier start of the run has left, with other settings."""
-        for name in ray.util.list_named_actors():
-            if name.startswith(f"a3c-{self._session.run_id}-") and not name.startswith(self._part.run):
-                with suppress(*TROUBLES):
-                    ray.kill(ray.get_actor(name), no_restart=True)
+        for name in _named(f"a3c-{self._session.run_id}-"):
+            if not name.startswith(self._part.run):
+                _kill(name)
 
     def _order(self, node_id: str, seat: int) -> dict[str, Any]:
         s = self._session
@@ -138,3 +139,14 @@ class Recruiter:
             "patience_s": s.config.cluster.head_patience,
             "folder": os.getcwd(),
         }
+
+
+def _named(prefix: str) -> list[str]:
+    """Actors, also those that Ray is just starting anew."""
+    return [name for name in ray.util.list_named_actors() if name.startswith(prefix)]
+
+
+def _kill(name: str) -> None:
+    """For good."""
+    with suppress(*TROUBLES):
+        ray.kill(ray.get_actor(name), no_restart=True)

@@ -162,16 +162,18 @@ class Supervisor:
         return [self._spawn(child) for child in self.children.values() if child not in self._late]
 
     def stop(self, names: Collection[str], now: float) -> list[Action]:
-        """From now on these children may end. One that is only starting is ended at once; one that runs
-        is expected to have been told. The quorum no longer matters."""
+        """From now on these children may end. One that is only starting is ended at once, but an exchanger
+        is needed once more; one that runs is expected to have been told. The quorum no longer matters."""
         self._advance(now)
         self._stopping, self._late = True, []
         actions: list[Action] = []
         for child in map(self.children.__getitem__, names):
             child.leaving, child.replacing = True, False
-            if child.state is ChildState.BACKOFF or child.incarnation < 0:
+            if child.role == EXCHANGER and child.state is ChildState.BACKOFF:
+                actions.append(self._spawn(child))  # it has to end what runs elsewhere
+            elif child.state is ChildState.BACKOFF or child.incarnation < 0:
                 child.state = ChildState.DONE
-            elif child.state is ChildState.STARTING:
+            elif child.state is ChildState.STARTING and child.role != EXCHANGER:
                 actions += self._end(child)
         return actions
 

@@ -7,6 +7,7 @@ worker's restarts; a reader takes differences to get rates and means.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -147,7 +148,14 @@ class Scoreboard:
 
     @stop.setter
     def stop(self, value: int) -> None:
+        if not self.stop:
+            self.put(self.main_row, {"heartbeat": time.monotonic()})
         self._cells[self.main_row, self.columns["stop"]] = value
+
+    @property
+    def stopping_s(self) -> float:
+        """For how long the run has been about to end; negative and infinite while it is not."""
+        return time.monotonic() - self.get(self.main_row, "heartbeat") if self.stop else -math.inf
 
 
 def counters_of(totals: Mapping[str, float]) -> Counters:

@@ -518,6 +518,22 @@ def test_f93_an_exchanger_is_never_given_up():
     assert pauses[-1] >= 60
 
 
+def test_an_exchanger_is_needed_once_more_when_a_run_ends():
+    """It ends what runs on other machines."""
+    machine = Supervisor({"exchanger": EXCHANGER}, Limits(), random.Random(0))
+    machine.start(0.0)
+    machine.started("exchanger", 1, 0.0)
+    assert machine.stop(["exchanger"], 0.0) == []  # it goes on starting
+    machine = Supervisor({"exchanger": EXCHANGER}, Limits(), random.Random(0))
+    machine.start(0.0)
+    machine.started("exchanger", 1, 0.0)
+    machine.exited("exchanger", 1, 0.0)
+    assert machine.stop(["exchanger"], 0.1) == [Spawn("exchanger", 1)]
+    machine.started("exchanger", 2, 0.1)
+    machine.exited("exchanger", 1, 0.2)
+    assert machine.children["exchanger"].state is ChildState.DONE
+
+
 EVENTS = st.lists(
     st.tuples(
         st.sampled_from(["worker-0", "worker-1", "evaluator"]),
