@@ -85,7 +85,11 @@ class Cluster:
 
     def processes(self) -> list[psutil.Process]:
         """Ray's own."""
-        return [p for p in psutil.process_iter() if any(str(self.folder) in word for word in command_of(p))]
+
+        def mine(words: list[str]) -> bool:
+            return f"--address={self.address}" in words or any(str(self.folder) in word for word in words)
+
+        return [process for process in psutil.process_iter() if mine(command_of(process))]
 
     def end(self, raylet: psutil.Process) -> None:
         """As if the machine lost its power."""
