@@ -92,6 +92,7 @@ class ProcessGroup:
         self._supervisor = Supervisor(roles, limits or Limits(), random.Random())
         self._processes: dict[str, ChildProcess] = {}
         self._numbers = {name: number for number, name in enumerate(roles, MAIN + 1)}
+        self._warned: dict[str, str] = {}  # by warning: which child came first with it
 
     def start(self) -> None:
         """Starts every child. Raises RuntimeError outside the main thread: a child dies with its thread."""
@@ -201,7 +202,9 @@ class ProcessGroup:
             case "event" if isinstance(payload := body.get("payload"), dict):
                 return [Event(name, str(body.get("kind")), payload)]
             case "warning":
-                self._log("warning", f"{name}: {body.get('text')}")
+                text = str(body.get("text"))
+                if self._warned.setdefault(text, name) == name:  # what meets all workers is said once
+                    self._log("warning", f"{name}: {text}")
             case "error":
                 self._take_error(name, child, body, now)
             case _ if first:

@@ -147,6 +147,13 @@ def chatter(board: Board, row: int, link: Link) -> None:
         link.event("number", {"i": i})
 
 
+def warn(board: Board, row: int, link: Link) -> None:
+    """Warns twice of what all of them meet, and of something of its own."""
+    link.ready()
+    for text in ("there is no compiler", "there is no compiler", f"row {row} is late"):
+        link.warning(text)
+
+
 def confess(board: Board, row: int, link: Link) -> None:
     """Tells what it was given."""
     import cv2

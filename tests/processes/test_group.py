@@ -415,6 +415,15 @@ def test_more_than_a_pipe_holds_arrives_in_order(run_of):
     assert run.logged == []
 
 
+def test_what_all_warn_of_is_said_for_the_first(run_of):
+    run = run_of(helpers.warn, helpers.warn, helpers.warn)
+    run.until(lambda: all(child.state is ChildState.DONE for child in run.group.states().values()))
+    told = [text.partition(": ")[::2] for level, text in run.logged if level == "warning"]
+    assert len({name for name, text in told if text == "there is no compiler"}) == 1
+    assert [text for _, text in told].count("there is no compiler") == 2
+    assert {(f"worker-{i}", f"row {i} is late") for i in range(3)} < set(told)
+
+
 def test_a_large_log_is_set_aside(run_of, tmp_path):
     old = tmp_path / "logs" / "worker-0.log"
     old.parent.mkdir()
