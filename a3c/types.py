@@ -78,7 +78,7 @@ class TimeStep(NamedTuple):
     - after either end (`last`), the next step ignores its action and returns the first observation
       of a new episode, with `first` set and reward 0. A lost life alone is not an end.
 
-    The arrays are the environment's own buffers, valid until its next step.
+    The arrays are the environment's own buffers, or one that it was lent, and valid until its next step.
     """
 
     observation: np.ndarray  # [B, ...]

@@ -15,7 +15,8 @@ The stages, each in a loop of its own:
   finds the caches and the processor's forecasts as another left them.
 
 Then, beside the network: what a step of the batch takes in a loop that acts and learns as a worker does, on
-a GPU with `--device cuda:0`, and how much of the bare emulator's rate that is, measured in turns.
+a GPU with `--device cuda:0`; how much that is of the bare emulator's rate in such a loop, and in one of its
+own with warm caches. All take turns, and of each the median step counts.
 
 Times are this thread's CPU time, in microseconds per step, the least of the rounds; in every round all take
 turns. `--cold MB` reads so much memory before each step, without counting it, as a network beside a batch
@@ -29,7 +30,7 @@ import itertools
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -39,7 +40,7 @@ import numpy as np
 import torch
 
 from a3c.agents.make import make_agent
-from a3c.envs import make_env, resolve_env, screen
+from a3c.envs import EnvBatch, make_env, resolve_env, screen
 from a3c.envs.batch import Batch
 from a3c.networks.device import host_array
 from a3c.processes.memory import keep_freed_memory
@@ -47,7 +48,7 @@ from a3c.settings.config import Config
 from a3c.training.rollouts import collect
 from a3c.training.timings import Timings
 from a3c.training.worker import use_gpu
-from a3c.types import Counters
+from a3c.types import Counters, EpisodeStats, TimeStep
 from benchmarks.common import keep, machine, table
 from benchmarks.environments import bare_emulator
 
@@ -190,7 +191,11 @@ def _recorded(game: str, model: str) -> list[list[tuple[Any, np.ndarray, np.ndar
 
 
 class _CpuTimings(Timings):
-    """This thread's CPU time in place of the time of day."""
+    """This thread's CPU time of each block, in place of sums of the time of day."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.each: dict[str, list[float]] = {}
 
     @contextmanager
     def time(self, phase: str) -> Iterator[None]:
@@ -198,44 +203,93 @@ class _CpuTimings(Timings):
         try:
             yield
         finally:
-            self._seconds[phase] = self._seconds.get(phase, 0.0) + time.thread_time() - start
+            self.each.setdefault(phase, []).append(time.thread_time() - start)
+
+    def take(self, steps: int) -> float:
+        """Microseconds of one of `steps` in the environments, by the median block: where another process
+        came between, the caches are its own for a while."""
+        each = self.each.pop("env")
+        return statistics.median(each) * len(each) / steps * 1e6
+
+
+class _Emulators:
+    """A batch whose step is that of emulators alone; it always shows the same."""
+
+    def __init__(self, envs: EnvBatch, game: str) -> None:
+        self.spec, self.size, self.frames = envs.spec, envs.size, 0
+        self._envs, self._game, self._shown = envs, game, envs.reset()
+        self._step, _ = bare_emulator(game, envs.size, 1)
+
+    def reset(self) -> TimeStep:
+        return self._shown
+
+    def step(self, actions: np.ndarray) -> TimeStep:
+        self._step(actions)
+        return self._shown
+
+    def show_in(self, observations: np.ndarray) -> None: ...
+
+    def select(self, indices: Iterable[int]) -> _Emulators:
+        return _Emulators(self._envs.select(indices), self._game)
+
+    def pop_episodes(self) -> list[EpisodeStats]:
+        return []
+
+
+class _Worker:
+    """Plays and learns as a worker does."""
+
+    def __init__(self, envs: Any, config: Config, device: str) -> None:
+        self._agent = make_agent(config, envs.spec, 0, device, 0)
+        self._agent.refresh()
+        self._agent.begin_rollout(Counters())
+        self._timings = _CpuTimings()
+        seats, length = self._agent.seats(envs.spec, envs.size), config.learn.num_steps
+        zeros = partial(host_array, torch.device(device))
+        self._rollouts = collect(envs, seats, length, 1.0, self._timings, zeros=zeros)
+
+    def work(self, rollouts: int, steps: int) -> float:
+        """Microseconds that a step of the environments takes meanwhile."""
+        for rollout in itertools.islice(self._rollouts, rollouts):
+            for lesson in self._agent.lessons(rollout):
+                lesson()
+            self._agent.begin_rollout(Counters())
+        return self._timings.take(steps)
 
 
 def beside_network(
     model: str, device: str = "cpu", game: str = "Pong", size: int = 16, rollouts: int = 4, rounds: int = 5
 ) -> dict[str, float]:
-    """Microseconds per step of a batch beside a network that acts and learns, and of the bare emulator in
-    the same rounds; and the emulator's in percent of the former, the median of the rounds."""
+    """Microseconds per step, the median over the rounds: of the bare emulator alone, of the same beside a
+    network that acts and learns, and of the batch there. And what the first two are of the last, in percent,
+    which are rates of the batch as shares of the emulator's."""
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     keep_freed_memory()
     if device != "cpu":
         use_gpu(device)
+    config = resolve_env(Config().replace(env=f"{game}NoFrameskip-v4", model=model, protocol="machado"))
     envs, _ = _make(game, model, size)
-    config = Config().replace(env=f"{game}NoFrameskip-v4", model=model, protocol="machado")
-    agent = make_agent(resolve_env(config), envs.spec, 0, device, 0)
-    agent.refresh()
-    agent.begin_rollout(Counters())
-    length, timings = config.learn.num_steps, _CpuTimings()
-    seats = agent.seats(envs.spec, envs.size)
-    played = collect(envs, seats, length, 1.0, timings, zeros=partial(host_array, torch.device(device)))
+    emulators, whole = (_Worker(e, config, device) for e in (_Emulators(envs, game), envs))
     emulator, _ = bare_emulator(game, size, 1)
-    actions = np.random.default_rng(0).integers(2, size=(rollouts * length, size))
-    pairs = []
+    actions = np.random.default_rng(0).integers(2, size=(rollouts * config.learn.num_steps, size))
+    found = []
     for _ in range(rounds + 1):  # the first warms up
-        start = time.thread_time()
+        bare = _CpuTimings()
         for row in actions:
-            emulator(row)
-        bare = time.thread_time() - start
-        timings.pop()
-        for rollout in itertools.islice(played, rollouts):
-            for lesson in agent.lessons(rollout):
-                lesson()
-            agent.begin_rollout(Counters())
-        pairs.append(np.array((bare, timings.pop()["env"])) / actions.size * 1e6)
-    bare, ours = np.array(pairs[1:]).T
-    share = float(np.median(bare / ours)) * 100
-    return {"emulator": float(np.median(bare)), "step": float(np.median(ours)), "percent": share}
+            with bare.time("env"):
+                emulator(row)
+        found.append(
+            (bare.take(actions.size), *(worker.work(rollouts, actions.size) for worker in (emulators, whole)))
+        )
+    alone, beside, step = np.array(found[1:]).T
+    return {
+        "emulator": float(np.median(alone)),
+        "emulator beside": float(np.median(beside)),
+        "step": float(np.median(step)),
+        "percent": 100 * float(np.median(alone / step)),
+        "percent beside": 100 * float(np.median(beside / step)),
+    }
 
 
 def median_of(found: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -251,8 +305,9 @@ def in_words(found: dict[str, float]) -> str:
 
 def network_in_words(found: dict[str, float]) -> str:
     """The same for `beside_network`."""
-    rate = f"{found['percent']:.0f} % of the bare emulator's rate"
-    return f"beside the network {found['step']:.0f}, the emulator {found['emulator']:.0f}: {rate}"
+    there, alone = (f"{found[name]:.0f} % of its rate" for name in ("percent beside", "percent"))
+    emulator = f"the emulator there {found['emulator beside']:.0f}: {there}"
+    return f"beside the network {found['step']:.0f}; {emulator}, alone {found['emulator']:.0f}: {alone}"
 
 
 def main() -> None:

@@ -41,8 +41,8 @@ OURS = {"a3c-lstm": ["--model", "a3c-lstm", "--envs-per-worker", "16"],
 
 def emulator_rate(seconds: float) -> float:
     """Steps (4 frames) per second of the bare emulator on one core, with random actions."""
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # before the first, or it prints a banner
     ale = ale_py.ALEInterface()
-    ale.setLoggerMode(ale_py.LoggerMode.Error)
     ale.setInt("random_seed", 1)
     ale.loadROM(roms.get_rom_path("pong"))
     actions = ale.getMinimalActionSet()

@@ -163,6 +163,7 @@ def test_the_stages_of_a_step_are_measured() -> None:
 def test_environments_are_measured_beside_a_network() -> None:
     found = stages.beside_network("a3c-small", size=2, rollouts=1, rounds=1)
     assert found["emulator"] > 0
+    assert found["percent beside"] == pytest.approx(100 * found["emulator beside"] / found["step"])
     assert f"{found['percent']:.0f} %" in stages.network_in_words(found)
 
 

@@ -82,6 +82,11 @@ class EnvBatch(Protocol):
         """
         ...
 
+    def show_in(self, observations: np.ndarray) -> None:
+        """Offers an array [B, ...] for the observations of the next step, which are otherwise in one of its
+        own."""
+        ...
+
     def select(self, indices: Iterable[int]) -> EnvBatch:
         """The same live environments, only those, in this order. Step either batch, not both."""
         ...
@@ -199,6 +204,9 @@ class Batch:
         discount[i] = transition.discount
         firsts[i] = first
         last[i] = transition.last
+
+    def show_in(self, observations: np.ndarray) -> None:
+        self._time_step = self._time_step._replace(observation=observations)
 
     def select(self, indices: Iterable[int]) -> Batch:
         return Batch([self._lanes[i] for i in indices])

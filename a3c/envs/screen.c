@@ -12,12 +12,19 @@
 #define FOR_THIS_PROCESSOR
 #endif
 
+#ifdef __GNUC__
+#define INLINE inline __attribute__((always_inline)) /* or it is not for this processor */
+#else
+#define INLINE inline
+#endif
+
 enum { MOST_ROWS = 256, MOST_COLUMNS = 160 };
 
-/* Of a length that becomes shorter, the sources of each place: `count` from `first` on, with these weights. */
+/* Of a length that becomes shorter: each place is the sum of `most` sources, from `first` on, with these weights.
+   Where fewer make it some weights are 0, so that no loop ends where a processor would have to guess. */
 struct taps {
-    const int32_t *first, *count;
-    const float *weights; /* [places, most] */
+    const int32_t *first;
+    const float *weights; /* [most, places] */
     int64_t most;
 };
 
@@ -33,7 +40,7 @@ struct camera {
 };
 
 /* Whether a tile differs from that of the last picture. */
-static inline int differs(const uint8_t *now, const uint8_t *before, int64_t rows, int64_t columns, int64_t width)
+static INLINE int differs(const uint8_t *now, const uint8_t *before, int64_t rows, int64_t columns, int64_t width)
 {
     uint64_t found = 0;
     for (int64_t i = 0; i < rows; i++)
@@ -47,44 +54,51 @@ static inline int differs(const uint8_t *now, const uint8_t *before, int64_t row
 }
 
 /* To the nearest, of two the even one. */
-static inline uint8_t rounded(float x)
+static INLINE uint8_t rounded(float x)
 {
     const float shift = 12582912.0f; /* 1.5 * 2^23: leaves no place for a fraction */
     return (uint8_t)(int32_t)(x + shift - shift);
 }
 
-static void shrink(const struct camera *c, const uint8_t *earlier, const uint8_t *later, int64_t width,
-                   uint8_t *picture, int64_t size)
+static INLINE void add_up(const struct taps *taps, int64_t most, const float *row, float *sums, int64_t places)
 {
-    uint8_t row[MOST_COLUMNS];
-    float sums[MOST_ROWS][MOST_COLUMNS];
+    for (int64_t j = 0; j < places; j++) {
+        const float *source = row + taps->first[j];
+        float sum = 0;
+        for (int64_t k = 0; k < most; k++)
+            sum += source[k] * taps->weights[k * places + j];
+        sums[j] = sum;
+    }
+}
+
+static INLINE void shrink(const struct camera *c, const uint8_t *earlier, const uint8_t *later, int64_t width,
+                          uint8_t *picture, int64_t size)
+{
+    int64_t places = c->small_columns, most = c->horizontal.most;
+    float row[MOST_COLUMNS], sums[MOST_ROWS][MOST_COLUMNS], total[MOST_COLUMNS];
     for (int64_t i = 0; i < c->rows; i++) {
         for (int64_t j = 0; j < c->columns; j++) {
             uint8_t a = c->gray[earlier[i * width + j]], b = c->gray[later[i * width + j]];
             row[j] = a > b ? a : b;
         }
-        for (int64_t j = 0; j < c->small_columns; j++) {
-            const uint8_t *source = row + c->horizontal.first[j];
-            const float *weights = c->horizontal.weights + j * c->horizontal.most;
-            float sum = 0;
-            for (int64_t k = 0; k < c->horizontal.count[j]; k++)
-                sum += source[k] * weights[k];
-            sums[i][j] = sum;
-        }
+        if (most == 3) /* of 160 columns 84: known, the loop is none */
+            add_up(&c->horizontal, 3, row, sums[i], places);
+        else
+            add_up(&c->horizontal, most, row, sums[i], places);
     }
     for (int64_t i = 0; i < c->small_rows; i++) {
-        const float *weights = c->vertical.weights + i * c->vertical.most;
-        for (int64_t j = 0; j < c->small_columns; j++) {
-            float sum = 0;
-            for (int64_t k = 0; k < c->vertical.count[i]; k++)
-                sum += weights[k] * sums[c->vertical.first[i] + k][j];
-            picture[i * size + j] = rounded(sum);
-        }
+        const float *weights = c->vertical.weights + i;
+        memset(total, 0, sizeof total);
+        for (int64_t k = 0; k < c->vertical.most; k++)
+            for (int64_t j = 0; j < places; j++)
+                total[j] += weights[k * c->small_rows] * sums[c->vertical.first[i] + k][j];
+        for (int64_t j = 0; j < places; j++)
+            picture[i * size + j] = rounded(total[j]);
     }
 }
 
-static void halve(const struct camera *c, const uint8_t *earlier, const uint8_t *later, int64_t width,
-                  uint8_t *picture, int64_t size)
+static INLINE void halve(const struct camera *c, const uint8_t *earlier, const uint8_t *later, int64_t width,
+                         uint8_t *picture, int64_t size)
 {
     for (int64_t i = 0; i < c->small_rows; i++)
         for (int64_t j = 0; j < c->small_columns; j++) {
@@ -118,7 +132,10 @@ void develop(const struct camera *c, const uint8_t *earlier, const uint8_t *late
                 if (!*same)
                     memcpy(before_later + at + k * width, later + at + k * width, c->columns);
             }
-            (c->halves ? halve : shrink)(c, earlier + at, later + at, width,
-                                         picture + i * c->small_rows * size + j * c->small_columns, size);
+            uint8_t *made = picture + i * c->small_rows * size + j * c->small_columns;
+            if (c->halves)
+                halve(c, earlier + at, later + at, width, made, size);
+            else
+                shrink(c, earlier + at, later + at, width, made, size);
         }
 }

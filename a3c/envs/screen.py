@@ -173,8 +173,7 @@ def _tile_of_each(height: int, width: int, down: int, across: int) -> np.ndarray
 
 
 class _CTaps(ctypes.Structure):
-    _fields_ = (("first", ctypes.c_void_p), ("count", ctypes.c_void_p), ("weights", ctypes.c_void_p),
-                ("most", ctypes.c_int64))  # fmt: skip
+    _fields_ = (("first", ctypes.c_void_p), ("weights", ctypes.c_void_p), ("most", ctypes.c_int64))
 
 
 class _CCamera(ctypes.Structure):
@@ -236,20 +235,19 @@ class _CompiledFilm:
 
 
 @cache
-def _taps(length: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _taps(length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Of which of `length` pixels each of `size` is made, and with which weights, asked of OpenCV: the first
-    one, their number, and the weights [size, most]."""
+    of as many as any is made of, and the weights [most, size], some of them 0."""
     of_all = cv2.resize(np.eye(length, dtype=np.float32), (size, length), interpolation=cv2.INTER_AREA).T
     there = of_all != 0
-    first, count = there.argmax(1).astype(np.int32), there.sum(1).astype(np.int32)
-    weights = np.zeros((size, count.max()), np.float32)
-    for row, start, number, all_weights in zip(weights, first, count, of_all, strict=True):
-        row[:number] = all_weights[start : start + number]
-    return first, count, weights
+    most = int(there.sum(1).max())
+    first = np.minimum(there.argmax(1), length - most).astype(np.int32)
+    weights = of_all[np.arange(size), first + np.arange(most)[:, np.newaxis]]
+    return first, np.ascontiguousarray(weights)
 
 
-def _pointers(taps: tuple[np.ndarray, np.ndarray, np.ndarray]) -> _CTaps:
-    return _CTaps(*(part.ctypes.data for part in taps), taps[2].shape[1])
+def _pointers(taps: tuple[np.ndarray, np.ndarray]) -> _CTaps:
+    return _CTaps(*(part.ctypes.data for part in taps), len(taps[1]))
 
 
 @cache

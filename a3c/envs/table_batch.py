@@ -87,6 +87,9 @@ class TableBatch:
         self._state, self._last = state, last
         return TimeStep(state, reward.astype(np.float32), (~terminal).astype(np.float32), first, last)
 
+    def show_in(self, observations: np.ndarray) -> None:
+        """Not taken: the states are there already."""
+
     def _draw(self) -> np.ndarray:
         """One number for each environment, [B] from 0 to 1."""
         if self._used == len(self._numbers):

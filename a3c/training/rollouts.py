@@ -100,9 +100,9 @@ class Tape(NamedTuple):
         return Tape(*(array[:, of] for array in self))
 
     def write(self, t: int, output: ActorOutput, step: TimeStep) -> None:
-        """Notes what was done at step t, and what came of it."""
+        """Notes what was done at step t, and what came of it but for the observations."""
         self.actions[t], self.rewards[t], self.discounts[t] = output.action, step.reward, step.discount
-        self.observations[t + 1], self.firsts[t + 1] = step.observation, step.first
+        self.firsts[t + 1] = step.first
         if output.log_prob is not None:
             self.log_probs[t] = output.log_prob
         if output.value is not None:
@@ -143,8 +143,12 @@ class Part:
 
     def step(self) -> None:
         """Takes them. Raises FloatingPointError."""
+        shown = self._tape.observations[self._t + 1]
+        self.envs.show_in(shown)
         self._step = self.envs.step(self.output.action)
         refuse_nonfinite(self._step, self.envs.spec.env_id)
+        if self._step.observation is not shown:
+            shown[:] = self._step.observation
         self._tape.write(self._t, self.output, self._step)
 
 

@@ -42,6 +42,9 @@ class Countdown:
             return self._step(5.0, (0.0, 1.0))
         return self._step(2.0)
 
+    def show_in(self, observations):
+        pass
+
     def pop_episodes(self):
         finished, self.finished = self.finished, []
         return finished
