@@ -1,6 +1,11 @@
 """The compiled part; all else is in pyproject.toml."""
 
+import zlib
+from pathlib import Path
+
 from setuptools import Extension, setup
+
+SCREEN = "a3c/envs/screen.c"
 
 setup(
     ext_modules=[
@@ -19,7 +24,8 @@ setup(
         # The same, loaded by a3c/envs/screen.py. OpenCV's sums are not fused either.
         Extension(
             "a3c.envs._screen",
-            ["a3c/envs/screen.c"],
+            [SCREEN],
+            define_macros=[("SOURCE", f"{zlib.crc32((Path(__file__).parent / SCREEN).read_bytes())}u")],
             extra_compile_args=["-O3", "-ffp-contract=off"],
             optional=True,
         )

@@ -18,6 +18,9 @@
 #define INLINE inline
 #endif
 
+/* Of this file, by which screen.py knows whether it was compiled since it changed. */
+const uint32_t source = SOURCE;
+
 enum { MOST_ROWS = 256, MOST_COLUMNS = 160 };
 
 /* Of a length that becomes shorter: each place is the sum of `most` sources, from `first` on, with these weights.

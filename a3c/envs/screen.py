@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import zlib
 from functools import cache
 from importlib.util import find_spec
 from math import gcd
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -186,13 +188,18 @@ class _CCamera(ctypes.Structure):
 
 
 def _load() -> Any:
-    """The compiled function; None where there is none, or none that fits this machine."""
+    """The compiled function; None where there is none, none that fits this machine, or an older one, which
+    would take what it is given for something else."""
     spec = find_spec("a3c.envs._screen")
     if spec is None or spec.origin is None:
         return None
     try:
-        function = ctypes.PyDLL(spec.origin).develop  # keeps the GIL: it takes less time than giving it back
-    except (OSError, AttributeError):
+        library = ctypes.PyDLL(spec.origin)  # keeps the GIL: it takes less time than giving it back
+        made_of = ctypes.c_uint32.in_dll(library, "source").value
+        function = library.develop
+        if made_of != zlib.crc32(Path(__file__).with_name("screen.c").read_bytes()):
+            return None
+    except (OSError, AttributeError, ValueError):
         return None
     function.argtypes, function.restype = [ctypes.c_void_p] * 4, None
     return function

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -89,6 +90,13 @@ def test_the_usual_pictures_are_made_by_the_compiled_loops(height: int, size: in
     if not screen.COMPILED or platform.machine() != "x86_64":
         pytest.skip("not compiled here, or another OpenCV")
     assert screen._fits(height, 160, size)
+
+
+@pytest.mark.skipif(not screen.COMPILED, reason="not compiled")
+def test_loops_of_an_older_source_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert screen._load() is not None
+    monkeypatch.setattr(zlib, "crc32", lambda source: 0)
+    assert screen._load() is None
 
 
 def test_cameras_of_two_threads_do_not_disturb_each_other() -> None:
