@@ -101,7 +101,7 @@ class A3CAgent(ActorCriticAgent):
         return ActorOutput(actions.cpu().numpy(), output.state, log_prob)
 
     def lessons(self, rollout: Rollout) -> Sequence[Lesson]:
-        again = [partial(self.gradients_again, rollout)] * (self.objective.epochs - 1)
+        again = [partial(self.gradients_again, rollout, n) for n in range(2, self.objective.epochs + 1)]
         return [partial(self.gradients, rollout), *(again if rollout.env_steps else ())]
 
     def gradients(self, rollout: Rollout) -> tuple[Gradients, dict[str, float]]:
@@ -116,10 +116,10 @@ class A3CAgent(ActorCriticAgent):
         self._features.clear()
         return self._told(gradients, named(report(loss, self._samples, material.valid)))
 
-    def gradients_again(self, rollout: Rollout) -> tuple[Gradients, dict[str, float]]:
-        """Gradient of PPO's loss on a rollout that was learned from before, and metrics."""
+    def gradients_again(self, rollout: Rollout, number: int) -> tuple[Gradients, dict[str, float]]:
+        """Gradient of PPO's loss on a rollout that was learned from before, and metrics; in pass `number`."""
         gradients, metrics = self._again(rollout)
-        if self._pace:
+        if self._pace and number == 2:  # later ones would tell of several updates
             self._pace.tell(metrics["approx_kl"], self._schedule)
         return self._told(gradients, metrics)
 

@@ -40,10 +40,13 @@ class Pace:
         """Takes in what an update did.
 
         Args:
-            divergence: of the policy after it from the one before.
+            divergence: of the policy after it from the one before; NaN, of weights that are not finite, is
+                no measure of it.
             schedule: the share of the learning rate that its schedule has left; the target falls with its
                 square, so that a rate which falls to 0 still does.
         """
+        if math.isnan(divergence):
+            return
         target = self.target * max(schedule, 0.05) ** 2
         moved = min(max(divergence, 0.0) / target, 10.0)  # one outlier must not count for hundreds
         self._mean += (moved - self._mean) / _MEMORY

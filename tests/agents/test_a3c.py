@@ -207,8 +207,9 @@ def test_a_rollout_without_a_real_step_is_not_gone_through_again():
 
 
 def test_the_pace_follows_what_the_second_pass_says_of_the_policy():
-    def learn(**change):
-        agent = A3CAgent(ActorCriticPolicy(MLP(5, 3), 0, "cpu"), OBJECTIVE._replace(epochs=2, **change))
+    def learn(epochs=2, **change):
+        objective = OBJECTIVE._replace(epochs=epochs, **change)
+        agent = A3CAgent(ActorCriticPolicy(MLP(5, 3), 0, "cpu"), objective)
         for _ in range(30):
             rollout = play(agent, *scripted((5,), np.float32))
             for lesson in agent.lessons(rollout):
@@ -219,6 +220,7 @@ def test_the_pace_follows_what_the_second_pass_says_of_the_policy():
     assert learn().pace == 1.0
     hurried = learn(kl_target=0.003)  # nothing is applied, so the policy stays where it is
     assert hurried.pace > 1.2
+    assert learn(epochs=4, kl_target=0.003).pace == hurried.pace  # the third and fourth say nothing
     other = A3CAgent(ActorCriticPolicy(MLP(5, 3), 0, "cpu"), hurried.objective)
     other.set_state(hurried.get_state())
     assert other.pace == hurried.pace

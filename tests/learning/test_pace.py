@@ -41,6 +41,13 @@ def test_one_outlier_counts_for_little():
     assert told(steady, 1e6, *[0.003] * 300).factor > 0.4
 
 
+def test_what_is_no_number_changes_nothing():
+    assert (
+        told(Pace(0.003), *[0.001] * 50, float("nan"), 0.001).factor
+        == told(Pace(0.003), *[0.001] * 51).factor
+    )
+
+
 def test_it_goes_on_where_another_was():
     one, other = told(Pace(0.003), *[0.001] * 50), Pace(0.003)
     other.set_state(one.get_state())
