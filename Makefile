@@ -68,7 +68,7 @@ reproduce: setup
 regress: setup
 	$(BIN)/python -m benchmarks.regress $(ARGS)
 
-# With what is installed where nothing was set up: a machine lent for minutes may reach no package index.
+# With what is installed where nothing was set up: a machine that is rented by the minute may reach no package index.
 gpu:
 	$(if $(wildcard $(STAMP)),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu $(ARGS)
 

@@ -34,10 +34,8 @@ EXCHANGER = 1
 """The number of a node's exchanger among the children of its supervisor; its workers follow."""
 
 _DEATH_S = 60.0
-_LOCKS, _NUMBERS = (
-    10,
-    2**16,
-)  # of a3c.processes.guardian: the limit that marks a child, and marks of a command
+_LOCKS, _NUMBERS = 10, 2**16
+"""Of a3c.processes.guardian: the limit that marks a child, and how many marks a command has."""
 
 
 class Cluster:

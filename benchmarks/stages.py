@@ -317,7 +317,7 @@ def main() -> None:
     parser.add_argument("--game", default="Pong")
     parser.add_argument("--envs", type=int, default=16)
     parser.add_argument("--steps", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7, help="of the stages alone")
     parser.add_argument("--device", default="cpu", help="of the network, or cuda:0")
     parser.add_argument("--cold", type=float, default=0.0, help="MB of other memory read between two steps")
     options = parser.parse_args()

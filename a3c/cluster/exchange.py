@@ -45,7 +45,7 @@ NEVER = -1
 
 BLOCK = 2**15
 """Weights that are dealt with at a time: what is done to them one after the other is then done in the
-processor's cache. An exchange of 3.3 million takes half the time so."""
+processor's cache. An exchange of 3.3 million takes 45 % less time so."""
 
 
 class Request(NamedTuple):
