@@ -254,7 +254,7 @@ class ClusterChaos:
         self.check(not twice, f"{len(twice)} of {len(self.games)} games were played twice")
 
     def close(self) -> None:
-        self.process.kill()
+        signal_to(self.process, signal.SIGKILL)  # it may have ended
         self.cluster.close()
 
 
