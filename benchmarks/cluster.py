@@ -11,7 +11,7 @@ processes, and what looks after them all. On a machine that does other work step
 and `per_cpu_second` is what to look at: steps for each second of CPU time of everything that belongs to the
 training and to Ray. Writes benchmarks/results/cluster.json.
 
-Which rule learns fastest is measured by benchmarks.cluster_rules.
+Which rule learns fastest is measured by benchmarks.cluster_rules and, under Ray, benchmarks.cluster_score.
 """
 
 from __future__ import annotations
