@@ -238,6 +238,7 @@ def test_f94_a_head_that_stays_away_is_given_up(tmp_path, cluster):
         nobody_left()
 
 
+@pytest.mark.slow
 def test_two_runs_share_a_cluster_and_no_game_is_played_twice(tmp_path, cluster):
     tally = tmp_path / "seeds"
     seeds = [
