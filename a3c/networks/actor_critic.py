@@ -107,6 +107,8 @@ class A3CSmall(ActorCritic):
     rate soon has every unit below zero for good.
     """
 
+    remembers = True
+
     def __init__(self, channels: int, num_actions: int, size: Size = (84, 84)) -> None:
         super().__init__()
         self.background = make_background(channels, *size)
@@ -115,7 +117,7 @@ class A3CSmall(ActorCritic):
         height, width = (conv_side(conv_side(side, 8, 4), 4, 2) for side in size)
         self.fc = nn.Linear(32 * height * width, 256)
         self.fc_norm = nn.LayerNorm(256)
-        self.lstm = nn.LSTMCell(256, 256)
+        self.lstm = nn.LSTMCell(256, 256) if self.remembers else None
         self.critic_linear = nn.Linear(256, 1)
         self.actor_linear = nn.Linear(256, num_actions)
         initialise_all(self)
@@ -126,6 +128,13 @@ class A3CSmall(ActorCritic):
 
     def embed(self, features: torch.Tensor) -> torch.Tensor:
         return F.relu(self.fc_norm(self.fc(features)))
+
+
+class A3CFF(A3CSmall):
+    """The same without memory, the A3C paper's feedforward network (Mnih et al. 2016, sec. 8): where frames
+    are stacked it learns from fewer steps."""
+
+    remembers = False
 
 
 class Nature(NatureBody, ActorCritic):
@@ -189,5 +198,5 @@ def make_network(model: str, observation_shape: tuple[int, ...], num_actions: in
     if model == "a3c-lstm":
         return A3Clstm(channels, num_actions)
     kinds: dict[str, type[A3CSmall | Nature | MinAtar]]
-    kinds = {"a3c-small": A3CSmall, "nature": Nature, "minatar": MinAtar}
+    kinds = {"a3c-small": A3CSmall, "a3c-ff": A3CFF, "nature": Nature, "minatar": MinAtar}
     return kinds[model](channels, num_actions, (height, width))

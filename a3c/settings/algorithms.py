@@ -19,7 +19,9 @@ class Facts(NamedTuple):
 
 
 FACTS = {
-    "a3c": Facts(models=("a3c-lstm", "a3c-small", "nature", "minatar", "mlp"), epochs=1, fresh=True),
+    "a3c": Facts(
+        models=("a3c-lstm", "a3c-small", "a3c-ff", "nature", "minatar", "mlp"), epochs=1, fresh=True
+    ),
     "dqn": Facts(models=("nature", "pixels", "minatar", "mlp")),
     "ppo": Facts(models=("nature", "minatar", "mlp"), epochs=4),
     "q-learning": Facts(tabular=True),
@@ -34,7 +36,7 @@ WITH_NETWORK = tuple(algo for algo, facts in FACTS.items() if facts.models)
 ACTOR_CRITICS = tuple(algo for algo, facts in FACTS.items() if facts.epochs)
 TABULAR = tuple(algo for algo, facts in FACTS.items() if facts.tabular)
 
-LEAST_SIDE = {"a3c-small": 36, "nature": 36, "pixels": 29, "minatar": 3}
+LEAST_SIDE = {"a3c-small": 36, "a3c-ff": 36, "nature": 36, "pixels": 29, "minatar": 3}
 """Height and width in pixels that a network for pictures needs at least; a3c-lstm takes 80x80 alone."""
 
 

@@ -12,7 +12,9 @@ from a3c.settings.config import resolve
 from a3c.stores.parameters import gradients_of
 from a3c.training.session import mean_picture
 
-IMAGES = {"a3c-lstm": (1, 80, 80), "a3c-small": (4, 84, 84), "nature": (4, 84, 84), "minatar": (4, 10, 10)}
+FOUR_FRAMES = (4, 84, 84)
+IMAGES = {"a3c-lstm": (1, 80, 80), "minatar": (4, 10, 10)}
+IMAGES |= {"a3c-small": FOUR_FRAMES, "a3c-ff": FOUR_FRAMES, "nature": FOUR_FRAMES}
 
 
 class Original(nn.Module):

@@ -32,6 +32,7 @@ def test_parameters_keep_the_names_that_checkpoints_hold():
         "nature": nature + layers(*heads),
         "a3c-lstm": ["background", *layers(*convolutions, "conv4"), *lstm, *layers(*heads)],
         "a3c-small": ["background", *layers(*convolutions[:2], "fc", "fc_norm"), *lstm, *layers(*heads)],
+        "a3c-ff": ["background", *layers(*convolutions[:2], "fc", "fc_norm"), *layers(*heads)],
     }
     sizes = {"a3c-lstm": 80, "minatar": 10}
     for model, names in expected.items():
@@ -42,7 +43,7 @@ def test_parameters_keep_the_names_that_checkpoints_hold():
     assert [name for name, _ in q.named_parameters()] == expected_q
 
 
-@pytest.mark.parametrize("model", ["nature", "a3c-small", "minatar"])
+@pytest.mark.parametrize("model", ["nature", "a3c-small", "a3c-ff", "minatar"])
 def test_pictures_need_not_be_square(model):
     network = make_network(model, (3, 36, 61), 2)
     output = network(torch.zeros(2, 3, 36, 61, dtype=torch.uint8), network.initial_state(2))
