@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 ACTING_STEPS = 4
 """For so many steps a worker acts with the same weights, where it learns with fresh ones."""
 
+TURN_STEPS = 160
+"""Steps in each environment that a worker plays in its turn, or one rollout if that is longer. While it waits
+the weights move on, and the state that an LSTM goes on from grows old, so turns should change rarely."""
+
 _PULSE_S = 0.25  # between two signs of life of a worker that waits
 
 
@@ -66,9 +70,11 @@ def _train(spec: WorkerSpec, link: Link) -> None:
     link.ready()
     goes_on = True
     while goes_on:
-        with worker.turn():
-            goes_on = not (spec.session.board.stop or spec.session.spent())
-            if goes_on:
+        with worker.turn() as rollouts:
+            for _ in range(rollouts):
+                goes_on = not (spec.session.board.stop or spec.session.spent())
+                if not goes_on:
+                    break
                 worker.step()
     worker.close()
 
@@ -115,12 +121,12 @@ class Worker:
         self._envs = make_env(config.env, env_seeds, training=True)
         self.agent = make_agent(config, self._envs.spec, agent_seed, device, row + session.offset)
         self._store = session.store(row)
-        length, reward_clip = config.learn.num_steps, config.env.reward_clip or 0.0
+        self._length, reward_clip = config.learn.num_steps, config.env.reward_clip or 0.0
         seats = self.agent.seats(self._envs.spec, self._envs.size)
         self._rollouts = collect(
             self._envs,
             seats,
-            length,
+            self._length,
             reward_clip,
             self._timings,
             lambda: self._board.stop != 0,
@@ -130,14 +136,14 @@ class Worker:
         self._versions: list[int] = []  # of the weights of the present rollout
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Its turn to play and learn, waited for where workers take turns."""
+    def turn(self) -> Iterator[int]:
+        """Its turn to play and learn, waited for where workers take turns, and of how many rollouts."""
         if self._turns is None:
-            yield
+            yield 1
             return
         self._board.beat(self._row, WAITING)
         with self._turns.take(self._row):
-            yield
+            yield max(1, TURN_STEPS // self._length)
 
     def step(self) -> None:
         """One rollout and what is learned from it. The worker's weights change between rollouts and lessons
