@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from a3c.storage.records import read_json_lines
+from a3c.stores.turns import Turns
 from a3c.training.worker import Worker, WorkerSpec, passing_on_warnings, run_worker
 from tests.evaluators.fakes import make_session
 from tests.fault_env import FaultEnv
@@ -241,6 +242,19 @@ def test_one_worker_at_a_time_has_no_lag(tmp_path):
     rows = [row for row in read_json_lines(run.path / "metrics.jsonl") if row["kind"] == "train"]
     assert rows[-1]["updates"] >= 30
     assert all(row["mean_lag"] in (None, 0) for row in rows)
+
+
+@pytest.mark.parametrize(("num_steps", "rollouts"), [(5, 32), (20, 8), (100, 1), (256, 1)])
+def test_a_turn_is_160_steps_or_one_rollout(tmp_path, num_steps, rollouts):
+    session = replace(make_session(tmp_path, envs_per_worker=1, num_steps=num_steps), playing=Turns(1))
+    with Worker(WorkerSpec(session, 0, 0), Heard()).turn() as found:
+        assert found == rollouts
+
+
+def test_without_turns_a_worker_looks_after_every_rollout_whether_to_go_on(tmp_path):
+    _, worker = make(tmp_path)
+    with worker.turn() as rollouts:
+        assert rollouts == 1
 
 
 def test_what_a_worker_logs_is_told(tmp_path):
