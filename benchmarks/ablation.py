@@ -8,7 +8,8 @@ Every choice is trained with the same seeds and settings (preset cartpole-a3c) b
 - updates without a lock, as in Hogwild, or one worker at a time (`--locked-updates`);
 - the AMSGrad or the Adam form of the same optimizer;
 - 1, 2, 4 and 8 workers: how many updates of others come between a worker's pull and its push, the lag;
-- 8 workers that take turns on the cores there are, and 8 that learn with fresh weights (`--fresh on`).
+- 8 workers that take turns on the cores there are, and 8 at once that learn with fresh weights (`--fresh on`;
+  the other rows at once learn with the weights that acted).
 
 For each, over the seeds, median and range of: the mean return of the training games (the area under the
 learning curve), the mean score of the last weights in 100 games with fixed seeds and sampled actions, steps
@@ -37,18 +38,19 @@ from benchmarks.learning import FIRST_SEED, score
 
 BASE = ["--preset", "cartpole-a3c", "--eval-every", "0", "--checkpoint-every", "1h", "--log-every", "0.2"]
 
-ALL = ["--active-workers", "0"]  # all at once, as on a machine with so many cores
+AT_ONCE = ["--active-workers", "0", "--fresh", "off"]
+"""All at once, as on a machine with so many cores, and learning with the weights that acted."""
 
 CHOICES = {
     "1 worker": ["--workers", "1"],
     "2 workers": ["--workers", "2"],
     "8 workers, in turns": ["--workers", "8"],
-    "8 workers": ["--workers", "8", *ALL],
-    "8 workers, fresh": ["--workers", "8", *ALL, "--fresh", "on"],
-    "4 workers": ["--workers", "4", *ALL],
-    "4 workers, locked": ["--workers", "4", *ALL, "--locked-updates"],
-    "4 workers, Adam": ["--workers", "4", *ALL, "--no-amsgrad"],
-    "4 workers, locked, Adam": ["--workers", "4", *ALL, "--locked-updates", "--no-amsgrad"],
+    "8 workers": ["--workers", "8", *AT_ONCE],
+    "8 workers, fresh": ["--workers", "8", *AT_ONCE, "--fresh", "on"],
+    "4 workers": ["--workers", "4", *AT_ONCE],
+    "4 workers, locked": ["--workers", "4", *AT_ONCE, "--locked-updates"],
+    "4 workers, Adam": ["--workers", "4", *AT_ONCE, "--no-amsgrad"],
+    "4 workers, locked, Adam": ["--workers", "4", *AT_ONCE, "--locked-updates", "--no-amsgrad"],
 }
 
 MEASURED = ("training", "score", "steps_per_second", "mean_lag")
