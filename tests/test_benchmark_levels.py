@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from a3c.envs.levels import Level, random_level
-from benchmarks.levels import Boards
+from benchmarks.levels import SLIPS, Boards
 from evaluators.games.exact import optimal_value, policy_value
 from evaluators.levels.ranking import RANDOM_PLAY, level_model
 
@@ -29,3 +29,10 @@ def test_a_plan_is_as_good_as_the_optimum_where_nothing_slips_and_nearly_elsewhe
     assert BOARDS.wins(BOARDS.plan(0.0, 0.99), 0.0) == pytest.approx(np.ones(len(LEVELS)))
     for slip in (0.1, 0.5):
         assert (BOARDS.wins(BOARDS.plan(slip, 0.999), slip) > BOARDS.optimum(slip) - 0.1).all()
+
+
+def test_ascent_is_as_good_as_any_plan_and_below_who_sees_the_slip():
+    found = BOARDS.mean_wins(BOARDS.ascent())
+    plans = [BOARDS.mean_wins(BOARDS.plan(slip, 0.99)) for slip in (0.1, 0.3, 0.5)]
+    assert (found > np.max(plans, axis=0) - 1e-3).all()
+    assert (found < np.mean([BOARDS.optimum(slip) for slip in SLIPS], axis=0)).all()
