@@ -1,15 +1,16 @@
-"""Atari games at 10 M steps by one set of numbers, for docs/experiments/atari-table.md.
+"""Atari games by one set of numbers, for docs/experiments/atari-table.md.
 
     python -m benchmarks.atari_table --runs DIR                 # go on; Ctrl-C stops with a checkpoint
     python -m benchmarks.atari_table --runs DIR --games Pong --seeds 1 --stop-after 8h
+    python -m benchmarks.atari_table --runs DIR --seeds 1 --max-steps 2.5M    # a quarter of the time
     python -m benchmarks.atari_table --write                    # only write the page's table
 
-Trains each game with each seed by the preset atari-fast, the first seed of all games first, in DIR/GAME-SEED.
-A run that is there is gone on with, a finished one skipped, so it may take days in parts. Then the last
-weights play 30 whole, unclipped games (seeds 10000 to 10029, sampled actions) and 30 others (from 20000), by
-the classic protocol. Results are kept in benchmarks/results/atari-table.json, and the page's table is written
-after each.
-`a3c plot --aggregate benchmarks/results/atari-table.json` draws them as one human-normalised score.
+Trains each game with each seed by the preset atari-fast for `--max-steps` (10M), the first seed of all games
+first, in DIR/GAME-STEPS-SEED. A run that is there is gone on with, a finished one skipped, so it may take
+days in parts. Then the last weights play 30 whole, unclipped games (seeds 10000 to 10029, sampled actions)
+and 30 others (from 20000), by the classic protocol. Results are kept in
+benchmarks/results/atari-table-STEPS.json, and the page's table, of all of them, is written after each.
+`a3c plot --aggregate benchmarks/results/atari-table-10M.json` draws them as one human-normalised score.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 
 import torch
 
-from a3c.settings.values import parse_duration
+from a3c.settings.values import parse_count, parse_duration
 from a3c.storage.run_directory import STATUS
 from a3c.storage.shelf import entries
 from a3c.trained.find import find_trained
@@ -35,7 +36,7 @@ from benchmarks.learning import FIRST_SEED, OTHER_SEED, score
 GAMES = ("Breakout", "Pong", "SpaceInvaders", "Seaquest", "BeamRider", "MsPacman", "Qbert")
 SEEDS = (1, 2, 3)
 EPISODES = 30
-KEPT = RESULTS / "atari-table.json"
+FULL = 10_000_000  # steps
 PAGE = ROOT / "docs" / "experiments" / "atari-table.md"
 BEGIN, END = "<!-- written by benchmarks.atari_table -->", "<!-- end -->"
 
@@ -51,10 +52,10 @@ def env_of(game: str) -> str:
     return f"{game}NoFrameskip-v4"
 
 
-def flags_of(game: str, seed: int) -> list[str]:
+def flags_of(game: str, seed: int, max_steps: int) -> list[str]:
     """The flags of run.py; how often is saved and scored changes nothing in what is learned."""
-    flags = f"--preset atari-fast --env {env_of(game)} --seed {seed} --eval-every 0 --checkpoint-every 5m"
-    return flags.split()
+    flags = f"--preset atari-fast --env {env_of(game)} --seed {seed} --max-steps {max_steps}"
+    return [*flags.split(), "--eval-every", "0", "--checkpoint-every", "5m"]
 
 
 def judge(run_dir: Path, game: str, seed: int) -> dict[str, Any]:
@@ -78,24 +79,36 @@ def judge(run_dir: Path, game: str, seed: int) -> dict[str, Any]:
     }
 
 
-def results() -> list[dict[str, Any]]:
-    """What was judged so far."""
-    return list(json.loads(KEPT.read_text())["runs"]) if KEPT.exists() else []
+def named(max_steps: int) -> str:
+    """10M or 2.5M, as in the names of files."""
+    return f"{max_steps / 1e6:g}M"
 
 
-def rows(found: Sequence[dict[str, Any]], games: Sequence[str], seeds: Sequence[int]) -> list[list[str]]:
-    """The table, a row for each game and seed, also for those that are not there yet."""
-    there = {(one["env"], one["seed"]): one for one in found}
+def results(max_steps: int) -> list[dict[str, Any]]:
+    """What was judged so far of trainings that long."""
+    kept = RESULTS / f"atari-table-{named(max_steps)}.json"
+    return list(json.loads(kept.read_text())["runs"]) if kept.exists() else []
+
+
+def all_results() -> list[dict[str, Any]]:
+    """Of trainings of any length."""
+    return [
+        one for kept in RESULTS.glob("atari-table-*.json") for one in json.loads(kept.read_text())["runs"]
+    ]
+
+
+def rows(found: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """The table, a row for each training, and one for a game that has none yet."""
     lines = [["game", "seed", "steps", "mean of 30 games (deviation)", "of 30 others", "hours", *REPORTED]]
-    for game in games:
+    for game in GAMES:
         reported = [_number(REPORTED[name].get(game)) for name in REPORTED]
-        for seed in seeds:
-            one = there.get((env_of(game), seed))
-            cells = ["-", "not trained yet", "", ""]
-            if one:
-                mean = f"{_number(one['mean'])} ({_number(one['std'])})"
-                cells = [f"{one['env_steps']:,}", mean, _number(one["others_mean"]), f"{one['hours']:g}"]
-            lines.append([game, str(seed), *cells, *reported])
+        there = [one for one in found if one["env"] == env_of(game)]
+        for one in sorted(there, key=lambda one: (one["env_steps"], one["seed"])):
+            mean = f"{_number(one['mean'])} ({_number(one['std'])})"
+            steps, hours = f"{one['env_steps']:,}", f"{one['hours']:g}"
+            lines.append([game, str(one["seed"]), steps, mean, _number(one["others_mean"]), hours, *reported])
+        if not there:
+            lines.append([game, "-", "-", "not trained yet", "", "", *reported])
     return lines
 
 
@@ -109,7 +122,7 @@ def write_page(found: Sequence[dict[str, Any]], path: Path = PAGE) -> None:
     """Puts the table into the page, between its two marks."""
     before, _, rest = path.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
-    head, *body = rows(found, GAMES, SEEDS)
+    head, *body = rows(found)
     lines = [head, ["---"] * len(head), *body]
     text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
     path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
@@ -122,12 +135,13 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, help="folder of the run directories")
     parser.add_argument("--games", nargs="+", choices=GAMES, default=list(GAMES))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--max-steps", type=parse_count, default=FULL, metavar="N", help="of each training")
     parser.add_argument("--stop-after", type=parse_duration, default=float("inf"), metavar="TIME")
     parser.add_argument("--write", action="store_true", help="only write the page")
     parser.add_argument("flags", nargs="*", help="after --: more flags for run.py, such as --workers 2")
     options = parser.parse_args()
     if options.write:
-        write_page(results())
+        write_page(all_results())
         return 0
     if options.runs is None:
         parser.error("--runs DIR: name the folder of the run directories")
@@ -135,20 +149,21 @@ def main() -> int:
     until = time.monotonic() + options.stop_after
     for seed in options.seeds:
         for game in options.games:
-            found = results()
+            found = results(options.max_steps)
             if any((one["env"], one["seed"]) == (env_of(game), seed) for one in found):
                 continue
-            run_dir, left = options.runs / f"{game}-{seed}", until - time.monotonic()
+            run_dir = options.runs / f"{game}-{named(options.max_steps)}-{seed}"
+            left = until - time.monotonic()
             if left <= 0:
                 return 0
             limit = ["--max-time", f"{left:.0f}"] if left < float("inf") else []
-            train_on(run_dir, [*flags_of(game, seed), *limit, *options.flags])
+            train_on(run_dir, [*flags_of(game, seed, options.max_steps), *limit, *options.flags])
             if not is_finished(run_dir):
                 print(f"{run_dir} is not finished: {(run_dir / STATUS).name} says how far it is")
                 return 1
             found.append(judge(run_dir, game, seed))
-            print(f"kept in {keep('atari-table', {'runs': found})}", flush=True)
-            write_page(found)
+            print(f"kept in {keep(f'atari-table-{named(options.max_steps)}', {'runs': found})}", flush=True)
+            write_page(all_results())
     return 0
 
 

@@ -21,9 +21,9 @@ def write_run(run_dir, *rows):
     return run_dir
 
 
-def judged(game, seed, mean):
+def judged(game, seed, mean, steps=10_000_000):
     return {
-        "env": f"{game}NoFrameskip-v4", "seed": seed, "env_steps": 10_000_000, "hours": 2.5,
+        "env": f"{game}NoFrameskip-v4", "seed": seed, "env_steps": steps, "hours": 2.5,
         "mean": mean, "std": 12.3, "others_mean": mean + 1, "protocol": "classic",
     }  # fmt: skip
 
@@ -33,16 +33,19 @@ def test_all_games_have_the_numbers_of_one_preset():
     assert ours == theirs
 
 
-def test_the_page_has_a_row_for_each_game_and_seed(tmp_path):
+def test_the_page_has_a_row_for_each_training_and_game(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"# Head\n\n{atari_table.BEGIN}\nold\n{atari_table.END}\n\ntail\n")
+    found = [judged("Breakout", 2, 412.25), judged("Breakout", 1, 300.5, 2_500_120), judged("Pong", 1, 20.5)]
     for _ in range(2):  # writing it again changes nothing
-        atari_table.write_page([judged("Breakout", 2, 412.25), judged("Pong", 1, 20.5)], page)
+        atari_table.write_page(found, page)
     text = page.read_text()
-    assert "| Breakout | 2 | 10,000,000 | 412 (12.3) | 413 | 2.5 | 398 | 385 |" in text
+    quarter = "| Breakout | 1 | 2,500,120 | 300 (12.3) | 302 | 2.5 | 398 | 385 |"
+    full = "| Breakout | 2 | 10,000,000 | 412 (12.3) | 413 | 2.5 | 398 | 385 |"
+    assert f"{quarter}\n{full}" in text
     assert "| Pong | 1 | 10,000,000 | 20.5 (12.3) | 21.5 | 2.5 | 21.0 | 20.5 |" in text
-    assert "| Qbert | 3 | - | not trained yet |  |  | 15,627 | - |" in text
-    assert text.count("not trained yet") == 7 * 3 - 2
+    assert "| Qbert | - | - | not trained yet |  |  | 15,627 | - |" in text
+    assert text.count("not trained yet") == 5
     assert "old" not in text
     assert text.startswith("# Head")
     assert text.endswith("tail\n")
@@ -50,14 +53,14 @@ def test_the_page_has_a_row_for_each_game_and_seed(tmp_path):
 
 def test_the_page_there_is_that_of_the_results_there():
     page = atari_table.PAGE.read_text()
-    for row in atari_table.rows(atari_table.results(), atari_table.GAMES, atari_table.SEEDS):
+    for row in atari_table.rows(atari_table.all_results()):
         assert "| " + " | ".join(row) + " |" in page
 
 
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
     monkeypatch.setattr(common, "RESULTS", tmp_path)
-    monkeypatch.setattr(atari_table, "KEPT", tmp_path / "atari-table.json")
+    monkeypatch.setattr(atari_table, "RESULTS", tmp_path)
     monkeypatch.setattr(atari_table, "PAGE", tmp_path / "page.md")
     (tmp_path / "page.md").write_text(atari_table.BEGIN + atari_table.END)
     monkeypatch.setattr(atari_table, "write_page", lambda found: None)
@@ -71,7 +74,7 @@ def run_it(monkeypatch, *argv):
 
 def test_finished_runs_are_judged_and_judged_ones_skipped(kept, monkeypatch):
     runs = kept / "runs"
-    for name in ("Pong-1", "Breakout-1"):
+    for name in ("Pong-10M-1", "Breakout-10M-1", "Pong-2.5M-1"):
         write_run(runs / name, (10, 1, 1.0, 0), (1000, 9, 1.0, 0))
     seen = []
 
@@ -82,8 +85,11 @@ def test_finished_runs_are_judged_and_judged_ones_skipped(kept, monkeypatch):
     monkeypatch.setattr(atari_table, "judge", judge)
     for _ in range(2):
         assert run_it(monkeypatch, "--runs", runs, "--games", "Pong", "Breakout", "--seeds", 1) == 0
-    assert seen == ["Pong-1", "Breakout-1"]
-    assert len(json.loads((kept / "atari-table.json").read_text())["runs"]) == 2
+    shorter = ["--games", "Pong", "--seeds", 1, "--max-steps", "2.5M"]
+    assert run_it(monkeypatch, "--runs", runs, *shorter) == 0
+    assert seen == ["Pong-10M-1", "Breakout-10M-1", "Pong-2.5M-1"]
+    assert len(json.loads((kept / "atari-table-10M.json").read_text())["runs"]) == 2
+    assert len(json.loads((kept / "atari-table-2.5M.json").read_text())["runs"]) == 1
 
 
 def test_time_that_is_over_leaves_the_rest_for_another_day(kept, monkeypatch):
@@ -106,7 +112,7 @@ def test_an_unfinished_run_is_gone_on_with(tmp_path, monkeypatch):
             return 0
 
     monkeypatch.setattr(common.subprocess, "Popen", Process)
-    common.train_on(run, atari_table.flags_of("Pong", 1))
-    common.train_on(tmp_path / "Qbert-1", atari_table.flags_of("Qbert", 1))
+    common.train_on(run, atari_table.flags_of("Pong", 1, 1000))
+    common.train_on(tmp_path / "Qbert-1", atari_table.flags_of("Qbert", 1, 1000))
     assert seen[0][-3:] == ["--run-dir", str(run), "--load"]
     assert "--load" not in seen[1]
