@@ -101,15 +101,17 @@ def _levels(options: argparse.Namespace) -> list[Level]:
 def _trained(run: str) -> tuple[str, Policy]:
     """What the agent is called, and the agent."""
     from a3c.envs.levels import LEVELS_ID
+    from a3c.settings.algorithms import ACTOR_CRITICS
     from a3c.trained.find import find_trained, rebuild
 
     try:
         trained = find_trained(run, env=LEVELS_ID, flag="--run")
     except UsageError as error:
-        hint = "train one with: a3c run --preset levels-dqn; or rank by random play with --random"
+        hint = "train one with: a3c run --preset levels-ppo; or rank by random play with --random"
         raise UsageError(f"{error}; {hint}" if run else f"no agent of {LEVELS_ID} yet; {hint}") from error
     if trained.env_id != LEVELS_ID:
         raise UsageError(f"--run {trained.path}: trained in {trained.env_id}; levels need one of {LEVELS_ID}")
     print(f"{trained.path}, {trained.env_steps} steps of training", file=sys.stderr)
-    rebuilt = rebuild(trained, "", 1, "cpu", greedy=True)
+    greedy = trained.checkpoint.state["algo"] not in ACTOR_CRITICS  # they learned to win with sampled actions
+    rebuilt = rebuild(trained, "", 1, "cpu", greedy)
     return f"the {rebuilt.config.learn.algo} agent", rebuilt.policy

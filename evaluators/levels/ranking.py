@@ -59,7 +59,7 @@ def rank(levels: Sequence[Level], policy: Policy | None, plays: int, seed: int) 
 
     Args:
         levels: what is played.
-        policy: a greedy one: its answer depends on the state only. None: the random agent.
+        policy: one without memory: its answer depends on the state only. None: the random agent.
         plays: games of each level.
         seed: of all chance; each level has its own.
     """
@@ -88,7 +88,7 @@ def level_model(level: Level) -> Model:
 
 
 def answers(policy: Policy, level: Level) -> np.ndarray:
-    """[16, 4]: what a greedy policy does in each cell, as probabilities: asked once, in one batch."""
+    """[16, 4]: what a policy does in each cell, as probabilities: asked once, in one batch."""
     return policy.probabilities(level.states(), np.ones(CELLS, bool), policy.initial_state(CELLS))[0]
 
 

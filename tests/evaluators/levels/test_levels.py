@@ -13,6 +13,7 @@ from a3c.cli import main
 from a3c.envs import make_env, resolve_env
 from a3c.envs.levels import LEVELS_ID, STANDARD, Level
 from a3c.settings.config import Config
+from a3c.trained.find import find_trained, rebuild
 from evaluators.games.exact import best_stationary_policy, greedy_policy, policy_value
 from evaluators.levels.ranking import RANDOM_PLAY, answers, level_model, make_levels, rank, win_rate
 
@@ -97,3 +98,20 @@ def test_mistakes_take_one_line(flags, words, tmp_path, monkeypatch, capsys):
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("preset", "sampled"), [("levels-ppo", True), ("levels-dqn", False)])
+def test_an_actor_critic_samples_and_a_q_network_takes_its_best_action(
+    preset, sampled, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    small = ["--envs-per-worker", "4", "--minibatch-size", "32"] if sampled else ["--learning-starts", "256"]
+    limits = ["--max-steps", "300", "--workers", "0", "--eval-every", "0"]
+    assert main(["run", "--preset", preset, "--run-dir", "run", *limits, *small]) == 0
+    assert main(["levels", "--run", "run", "--count", "1", "--plays", "10", "--out", "ranked"]) == 0
+    with open("ranked.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    policy = rebuild(find_trained("run"), "", 1, "cpu", greedy=not sampled).policy
+    (level,) = make_levels(1, 1, None)
+    exact = policy_value(level_model(level), answers(policy, level))
+    assert float(row["agent_exact"]) == pytest.approx(exact, abs=1e-6)
