@@ -33,8 +33,9 @@ ACTING_STEPS = 4
 """For so many steps a worker acts with the same weights, where it learns with fresh ones."""
 
 TURN_STEPS = 160
-"""Steps in each environment that a worker plays in its turn, or one rollout if that is longer. While it waits
-the weights move on, and the state that an LSTM goes on from grows old, so turns should change rarely."""
+"""Steps in each environment that a worker plays in its turn, or one rollout if that is longer, where the
+network has memory: while a worker waits the weights move on, and the state that it goes on from grows old.
+Without memory a turn is one rollout: many in a row from the same environments are too much alike."""
 
 _PULSE_S = 0.25  # between two signs of life of a worker that waits
 
@@ -122,6 +123,8 @@ class Worker:
         self.agent = make_agent(config, self._envs.spec, agent_seed, device, row + session.offset)
         self._store = session.store(row)
         self._length, reward_clip = config.learn.num_steps, config.env.reward_clip or 0.0
+        remembers = bool(self.agent.initial_state(1))
+        self._rollouts_in_turn = max(1, TURN_STEPS // self._length) if remembers else 1
         seats = self.agent.seats(self._envs.spec, self._envs.size)
         self._rollouts = collect(
             self._envs,
@@ -143,7 +146,7 @@ class Worker:
             return
         self._board.beat(self._row, WAITING)
         with self._turns.take(self._row):
-            yield max(1, TURN_STEPS // self._length)
+            yield self._rollouts_in_turn
 
     def step(self) -> None:
         """One rollout and what is learned from it. The worker's weights change between rollouts and lessons

@@ -244,10 +244,23 @@ def test_one_worker_at_a_time_has_no_lag(tmp_path):
     assert all(row["mean_lag"] in (None, 0) for row in rows)
 
 
-@pytest.mark.parametrize(("num_steps", "rollouts"), [(5, 32), (20, 8), (100, 1), (256, 1)])
-def test_a_turn_is_160_steps_or_one_rollout(tmp_path, num_steps, rollouts):
-    session = replace(make_session(tmp_path, envs_per_worker=1, num_steps=num_steps), playing=Turns(1))
-    with Worker(WorkerSpec(session, 0, 0), Heard()).turn() as found:
+PONG = {"env": "PongNoFrameskip-v4", "model": "a3c-small"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "num_steps", "rollouts"),
+    [
+        (PONG, 5, 32),
+        (PONG, 20, 8),
+        (PONG, 100, 1),
+        (PONG, 256, 1),
+        (PONG | {"model": "a3c-ff"}, 20, 1),
+        ({}, 5, 1),
+    ],
+)
+def test_a_turn_is_160_steps_with_memory_else_one_rollout(tmp_path, settings, num_steps, rollouts):
+    session = make_session(tmp_path, envs_per_worker=1, num_steps=num_steps, **settings)
+    with Worker(WorkerSpec(replace(session, playing=Turns(1)), 0, 0), Heard()).turn() as found:
         assert found == rollouts
 
 
