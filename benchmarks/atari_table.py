@@ -84,17 +84,10 @@ def named(max_steps: int) -> str:
     return f"{max_steps / 1e6:g}M"
 
 
-def results(max_steps: int) -> list[dict[str, Any]]:
-    """What was judged so far of trainings that long."""
-    kept = RESULTS / f"atari-table-{named(max_steps)}.json"
-    return list(json.loads(kept.read_text())["runs"]) if kept.exists() else []
-
-
-def all_results() -> list[dict[str, Any]]:
-    """Of trainings of any length."""
-    return [
-        one for kept in RESULTS.glob("atari-table-*.json") for one in json.loads(kept.read_text())["runs"]
-    ]
+def results(length: str = "*") -> list[dict[str, Any]]:
+    """What was judged so far of trainings of that length, as `named` has it, or of any."""
+    kept = sorted(RESULTS.glob(f"atari-table-{length}.json"))
+    return [one for path in kept for one in json.loads(path.read_text())["runs"]]
 
 
 def rows(found: Sequence[dict[str, Any]]) -> list[list[str]]:
@@ -141,18 +134,19 @@ def main() -> int:
     parser.add_argument("flags", nargs="*", help="after --: more flags for run.py, such as --workers 2")
     options = parser.parse_args()
     if options.write:
-        write_page(all_results())
+        write_page(results())
         return 0
     if options.runs is None:
         parser.error("--runs DIR: name the folder of the run directories")
     torch.set_num_threads(1)
+    length = named(options.max_steps)
     until = time.monotonic() + options.stop_after
     for seed in options.seeds:
         for game in options.games:
-            found = results(options.max_steps)
+            found = results(length)
             if any((one["env"], one["seed"]) == (env_of(game), seed) for one in found):
                 continue
-            run_dir = options.runs / f"{game}-{named(options.max_steps)}-{seed}"
+            run_dir = options.runs / f"{game}-{length}-{seed}"
             left = until - time.monotonic()
             if left <= 0:
                 return 0
@@ -162,8 +156,8 @@ def main() -> int:
                 print(f"{run_dir} is not finished: {(run_dir / STATUS).name} says how far it is")
                 return 1
             found.append(judge(run_dir, game, seed))
-            print(f"kept in {keep(f'atari-table-{named(options.max_steps)}', {'runs': found})}", flush=True)
-            write_page(all_results())
+            print(f"kept in {keep(f'atari-table-{length}', {'runs': found})}", flush=True)
+            write_page(results())
     return 0
 
 
