@@ -24,10 +24,13 @@ from benchmarks.common import table
 from evaluators.levels.ranking import answers
 
 SLIPS = (np.arange(8) + 0.5) / 8 * LARGEST_MISTAKE
-CHANCES = torch.from_numpy(np.stack([SLIPS / 2, 1 - SLIPS, SLIPS / 2], axis=1))
-"""[slips, 3]: that a move veers to the left, goes straight, veers to the right."""
 MIDDLE = LARGEST_MISTAKE / 2
 ASCENT_STEPS = 300
+
+
+def chances(slip: np.ndarray | float) -> np.ndarray:
+    """[..., 3], of slips [...]: that a move veers to the left, goes straight, veers to the right."""
+    return np.stack([slip / 2, 1 - slip, slip / 2], axis=-1)
 
 
 class Boards:
@@ -43,7 +46,7 @@ class Boards:
         """[N, 16, 4]: chance to win by each action, then as `values` [N, 16] say."""
         after = np.where(self._won, 1.0, gamma * values[self._row, self.successors])
         after[self.final] = 0.0
-        return np.asarray(after @ np.array([slip / 2, 1 - slip, slip / 2]))
+        return np.asarray(after @ chances(slip))
 
     def optimum(self, slip: float) -> np.ndarray:
         """[N]: the highest chance to win, seeing slip and clock."""
@@ -75,8 +78,9 @@ class Boards:
         """[N, 16, 4]: the policy that `steps` of Adam on the mean chance to win find, from a uniform one."""
         playing = torch.from_numpy(~self.final)[:, :, None, None, None]
         ends = F.one_hot(torch.from_numpy(self.successors), CELLS) * playing
-        moves = torch.einsum("bcavn,sv->sbcan", ends.double(), CHANCES)  # [slips, N, 16, 4, 16]
-        wins = torch.einsum("bcav,sv->sbca", torch.from_numpy(self._won).double(), CHANCES)
+        outcomes = torch.from_numpy(chances(SLIPS))
+        moves = torch.einsum("bcavn,sv->sbcan", ends.double(), outcomes)  # [slips, N, 16, 4, 16]
+        wins = torch.einsum("bcav,sv->sbca", torch.from_numpy(self._won).double(), outcomes)
         logits = torch.zeros(*self.final.shape, ACTIONS, dtype=torch.float64, requires_grad=True)
         optimizer = torch.optim.Adam([logits], lr=0.1)
         for _ in range(steps):
