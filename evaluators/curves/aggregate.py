@@ -39,6 +39,15 @@ class Table(NamedTuple):
     found: dict[str, Aggregate]
     rules: list[str]  # the different ones
 
+    @property
+    def single(self) -> list[str]:
+        """The games of one run: drawing its seeds anew gives the same, so intervals know nothing of them."""
+        return sorted(game for game, scores in self.games.items() if len(scores) == 1)
+
+    @property
+    def has_intervals(self) -> bool:
+        return len(self.single) < len(self.games)
+
 
 def aggregate(names: Sequence[str]) -> Table:
     """The scores of runs (their last evaluation), packages, and files of `a3c eval --json` and
@@ -107,17 +116,20 @@ def words(table: Table) -> list[str]:
     """The numbers in lines."""
     runs = sum(map(len, table.games.values()))
     lines = [f"{len(table.games)} games, {runs} runs; human-normalised: 0 is chance, 1 a person"]
-    lines += [
-        f"  {name:<14} {one.value:6.3f}   (95 % interval {one.interval.low:.3f} to {one.interval.high:.3f})"
-        for name, one in table.found.items()
-    ]
+    for name, one in table.found.items():
+        interval = f"   (95 % interval {one.interval.low:.3f} to {one.interval.high:.3f})"
+        lines.append(f"  {name:<14} {one.value:6.3f}{interval * table.has_intervals}")
     lines += [
         f"  {game:<14} {sum(s) / len(s):6.3f}   {len(s)} run{'s' * (len(s) > 1)}"
         for game, s in sorted(table.games.items())
     ]
     if len({len(scores) for scores in table.games.values()}) > 1:
         lines.append("games differ in their number of runs; those with more weigh more in IQM and gap")
-    if len(table.games) < 2:
+    if not table.has_intervals:
+        lines.append("one run of each game: too few for intervals, which are over the seeds")
+    elif table.single:
+        lines.append(f"intervals too narrow: of {', '.join(table.single)} there is one run")
+    elif len(table.games) < 2:
         lines.append("one game alone: the interval is over its seeds only")
     if len(table.rules) > 1:
         lines.append(f"not all were played by the same rules: {'; '.join(table.rules)}")
@@ -132,9 +144,11 @@ def draw_aggregate(table: Table, path: Path) -> None:
     found = list(table.found.items())[::-1]
     for place, (_, one) in enumerate(found):
         bars = [[one.value - one.interval.low], [one.interval.high - one.value]]
-        above.errorbar([one.value], [place], xerr=bars, fmt="o", color=_COLOUR, capsize=5, markersize=9)
+        style: dict[str, Any] = {"xerr": bars, "capsize": 5} if table.has_intervals else {}
+        above.errorbar([one.value], [place], fmt="o", color=_COLOUR, markersize=9, **style)
     runs = sum(map(len, table.games.values()))
-    label_axes(above, f"{len(games)} games, {runs} runs, 95 % intervals", "", "", True)
+    said = "95 % intervals" if table.has_intervals else "too few for intervals"
+    label_axes(above, f"{len(games)} games, {runs} runs, {said}", "", "", True)
     above.set_yticks(range(len(found)), [name for name, _ in found])
     for place, (_, scores) in enumerate(games):
         below.barh([place], [sum(scores) / len(scores)], color=_COLOUR, alpha=0.5)

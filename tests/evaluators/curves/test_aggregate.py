@@ -32,7 +32,9 @@ def test_files_of_all_kinds_are_taken_together(tmp_path):
     assert table.games == {"Pong": [pytest.approx(1)], "Breakout": [0, pytest.approx(2)]}
     assert table.found["mean"].value == pytest.approx(1)
     assert table.rules == ["classic *NoFrameskip-v4"]
-    assert any("differ in their number of runs" in line for line in words(table))
+    said = "\n".join(words(table))
+    assert "differ in their number of runs" in said
+    assert "intervals too narrow: of Pong there is one run" in said
 
 
 def test_it_is_drawn_and_said(tmp_path, capsys):
@@ -48,6 +50,17 @@ def test_it_is_drawn_and_said(tmp_path, capsys):
     assert "optimality gap" in out
     assert "not all were played by the same rules: classic *-v0; classic *NoFrameskip-v4" in out
     assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+def test_one_run_of_each_game_has_no_intervals(tmp_path, capsys):
+    files = [
+        result(tmp_path / f"{game}.json", f"{game}NoFrameskip-v4", 5)
+        for game in ("Pong", "Breakout", "Qbert")
+    ]
+    assert main(["plot", "--aggregate", *files, "--out", str(tmp_path / "a.png")]) == 0
+    out = capsys.readouterr().out
+    assert "one run of each game: too few for intervals" in out
+    assert "95 %" not in out
 
 
 @pytest.mark.parametrize(
