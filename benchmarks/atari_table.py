@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from a3c.settings.values import parse_count, parse_duration
@@ -32,10 +33,13 @@ from a3c.storage.shelf import entries
 from a3c.trained.find import find_trained
 from benchmarks.common import RESULTS, ROOT, is_finished, keep, machine, train_on
 from benchmarks.learning import FIRST_SEED, OTHER_SEED, score
+from evaluators.games.atari_scores import atari_scores
+from evaluators.games.stats import iqm
 
 GAMES = ("Breakout", "Pong", "SpaceInvaders", "Qbert", "BeamRider", "MsPacman", "Seaquest")
 SEEDS = (1, 2, 3)
 EPISODES = 30
+JUDGED = ("mean", "others_mean")
 FULL = 10_000_000  # steps
 PAGE = ROOT / "docs" / "experiments" / "atari-table.md"
 BEGIN, END = "<!-- written by benchmarks.atari_table -->", "<!-- end -->"
@@ -92,7 +96,7 @@ def results(length: str = "*") -> list[dict[str, Any]]:
 
 
 def rows(found: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """The table, a row for each training, and one for a game that has none yet."""
+    """The table: a row for each training, one for a game that has none yet, and what all of a length give."""
     lines = [["game", "seed", "steps", "mean of 30 games (deviation)", "of 30 others", "hours", *REPORTED]]
     for game in GAMES:
         reported = [_number(REPORTED[name].get(game)) for name in REPORTED]
@@ -103,7 +107,30 @@ def rows(found: Sequence[dict[str, Any]]) -> list[list[str]]:
             lines.append([game, str(one["seed"]), steps, mean, _number(one["others_mean"]), hours, *reported])
         if not there:
             lines.append([game, "-", "-", "not trained yet", "", "", *reported])
-    return lines
+    return lines + [_together(found, length) for length in sorted({*map(_length, found)}, key=parse_count)]
+
+
+def _length(one: dict[str, Any]) -> str:
+    return named(round(one["env_steps"], -5))
+
+
+def _together(found: Sequence[dict[str, Any]], length: str) -> list[str]:
+    """The interquartile mean over the games trained for that long, each its seeds' mean, by all columns."""
+    runs = [one for one in found if _length(one) == length]
+    trained = {game: [one for one in runs if one["env"] == env_of(game)] for game in GAMES}
+    games = [game for game in GAMES if trained[game]]
+    ours = [{game: statistics.fmean(one[key] for one in trained[game]) for game in games} for key in JUDGED]
+    columns = [[scores[game] for game in games] for scores in (*ours, *REPORTED.values())]
+    mean, others, *reported = (_iqm(games, scores) for scores in columns)
+    hours = f"{sum(one['hours'] for one in runs):.3g}"
+    return [f"these {len(games)}, human-normalised", "", length, mean, others, hours, *reported]
+
+
+def _iqm(games: Sequence[str], scores: Sequence[float | None]) -> str:
+    if None in scores:
+        return "-"
+    scales = [atari_scores()[game] for game in games]
+    return f"{iqm(np.array([scale.normalised(one) for scale, one in zip(scales, scores, strict=True)])):.2f}"
 
 
 def _number(value: float | None) -> str:
