@@ -39,7 +39,6 @@ from evaluators.games.stats import iqm
 GAMES = ("Breakout", "Pong", "SpaceInvaders", "Qbert", "BeamRider", "MsPacman", "Seaquest")
 SEEDS = (1, 2, 3)
 EPISODES = 30
-JUDGED = ("mean", "others_mean")
 FULL = 10_000_000  # steps
 PAGE = ROOT / "docs" / "experiments" / "atari-table.md"
 BEGIN, END = "<!-- written by benchmarks.atari_table -->", "<!-- end -->"
@@ -119,7 +118,10 @@ def _together(found: Sequence[dict[str, Any]], length: str) -> list[str]:
     runs = [one for one in found if _length(one) == length]
     trained = {game: [one for one in runs if one["env"] == env_of(game)] for game in GAMES}
     games = [game for game in GAMES if trained[game]]
-    ours = [{game: statistics.fmean(one[key] for one in trained[game]) for game in games} for key in JUDGED]
+    ours = [
+        {game: statistics.fmean(one[key] for one in trained[game]) for game in games}
+        for key in ("mean", "others_mean")
+    ]
     columns = [[scores[game] for game in games] for scores in (*ours, *REPORTED.values())]
     mean, others, *reported = (_iqm(games, scores) for scores in columns)
     hours = f"{sum(one['hours'] for one in runs):.3g}"

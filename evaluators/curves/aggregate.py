@@ -46,7 +46,7 @@ class Table(NamedTuple):
 
     @property
     def has_intervals(self) -> bool:
-        return len(self.single) < len(self.games)
+        return any(one.interval for one in self.found.values())
 
 
 def aggregate(names: Sequence[str]) -> Table:
@@ -117,8 +117,8 @@ def words(table: Table) -> list[str]:
     runs = sum(map(len, table.games.values()))
     lines = [f"{len(table.games)} games, {runs} runs; human-normalised: 0 is chance, 1 a person"]
     for name, one in table.found.items():
-        interval = f"   (95 % interval {one.interval.low:.3f} to {one.interval.high:.3f})"
-        lines.append(f"  {name:<14} {one.value:6.3f}{interval * table.has_intervals}")
+        interval = "   (95 % interval {:.3f} to {:.3f})".format(*one.interval) if one.interval else ""
+        lines.append(f"  {name:<14} {one.value:6.3f}{interval}")
     lines += [
         f"  {game:<14} {sum(s) / len(s):6.3f}   {len(s)} run{'s' * (len(s) > 1)}"
         for game, s in sorted(table.games.items())
@@ -143,9 +143,8 @@ def draw_aggregate(table: Table, path: Path) -> None:
     above, below = figure.subplots(2, 1, height_ratios=(4, max(len(games), 2)))
     found = list(table.found.items())[::-1]
     for place, (_, one) in enumerate(found):
-        bars = [[one.value - one.interval.low], [one.interval.high - one.value]]
-        style: dict[str, Any] = {"xerr": bars, "capsize": 5} if table.has_intervals else {}
-        above.errorbar([one.value], [place], fmt="o", color=_COLOUR, markersize=9, **style)
+        bars = [[one.value - one.interval.low], [one.interval.high - one.value]] if one.interval else None
+        above.errorbar([one.value], [place], xerr=bars, fmt="o", color=_COLOUR, capsize=5, markersize=9)
     runs = sum(map(len, table.games.values()))
     said = "95 % intervals" if table.has_intervals else "too few for intervals"
     label_axes(above, f"{len(games)} games, {runs} runs, {said}", "", "", True)

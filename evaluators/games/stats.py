@@ -66,7 +66,7 @@ class Aggregate(NamedTuple):
     """A statistic over several games, and how sure it is."""
 
     value: float
-    interval: Interval  # 95 %
+    interval: Interval | None  # 95 %; None where no game has two runs, whose drawing anew would differ
 
 
 def aggregates(
@@ -88,6 +88,7 @@ def aggregates(
     runs = [np.asarray(scores, np.float64) for scores in games]
     if not runs or not all(map(len, runs)):
         raise ValueError("no scores to aggregate")
+    several = any(len(scores) > 1 for scores in runs)
     rng = np.random.default_rng(seed)
     drawn = [scores[rng.integers(len(scores), size=(resamples, len(scores)))] for scores in runs]
     found = {}
@@ -102,7 +103,7 @@ def aggregates(
             for of in (runs, drawn)
         )
         low, high = np.quantile(spread, (0.025, 0.975))
-        found[name] = Aggregate(float(value), Interval(float(low), float(high)))
+        found[name] = Aggregate(float(value), Interval(float(low), float(high)) if several else None)
     return found
 
 

@@ -65,6 +65,11 @@ def test_what_differs_between_games_makes_no_aggregate_unsure():
         assert one.interval == (one.value, one.value)
 
 
+def test_one_run_of_each_game_says_nothing_of_the_spread():
+    assert [one.interval for one in aggregates([[0.0], [10.0], [200.0]]).values()] == [None] * 4
+    assert all(one.interval for one in aggregates([[0.0], [10.0, 11.0]]).values())
+
+
 def test_the_stratified_bootstrap_is_that_of_all_ways_to_draw():
     """Of two runs in each of two games there are 16, all as likely; by brute force."""
     games = [[0.1, 0.7], [0.3, 0.9]]
