@@ -14,7 +14,7 @@ from a3c.envs.atari_settings import FRAME_SKIP, AtariSettings
 from a3c.envs.gym_env import probe, spec_of
 from a3c.envs.registry import RENAMED, find, full_id, is_atari
 from a3c.errors import A3CError, UsageError
-from a3c.settings.algorithms import FACTS, WITH_NETWORK, default_model
+from a3c.settings.algorithms import FACTS, VECTOR_MODELS, WITH_NETWORK, default_model
 from a3c.settings.config import COMMAND_LINE, Config, build_config
 from a3c.settings.values import Typed
 
@@ -77,7 +77,7 @@ def _resolve_atari(config: Config, registration: Registration) -> Config:
     if facts.tabular:
         raise UsageError(_no_states(config))
     model = config.learn.model or next(iter(facts.models), None)
-    if model == "mlp":
+    if model in VECTOR_MODELS:
         raise UsageError(_not_for_pictures(config))
     AtariSettings.resolve(env, registration.kwargs)
     own_skip = {**registration.kwargs, **env.env_kwargs}["frameskip"]
@@ -110,9 +110,9 @@ def _resolve_other(config: Config) -> Config:
     pictures = len(shape) == 3
     if spec.num_states:
         raise UsageError(f"--env {env.env} only numbers its states; --algo {algo} needs vectors or pictures")
-    if pictures and model == "mlp":
+    if pictures and model in VECTOR_MODELS:
         raise UsageError(_not_for_pictures(config))
-    if not pictures and model not in (None, "mlp"):
+    if not pictures and model not in (None, *VECTOR_MODELS):
         raise UsageError(f"--model {model} takes pictures, and {env.env} shows none; take --model mlp")
     model = model or default_model(algo, shape)
     if model is None:
@@ -127,4 +127,4 @@ def _no_states(config: Config) -> str:
 
 def _not_for_pictures(config: Config) -> str:
     hint = "leave --model out; a run of an earlier version that saw a vector there has to be trained anew"
-    return f"--model mlp takes vectors, and {config.env.env} shows pictures: {hint}"
+    return f"--model {config.learn.model} takes vectors, and {config.env.env} shows pictures: {hint}"

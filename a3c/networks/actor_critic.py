@@ -5,6 +5,8 @@ The policy's head starts near 0, so that the policy starts uniform.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -160,19 +162,32 @@ class MinAtar(MinAtarBody, ActorCritic):
 
 
 class MLP(ActorCritic):
-    """Two hidden layers of tanh units, apart for actor and critic. Observation [B, F] float32."""
+    """Hidden layers, apart for actor and critic. Observation [B, F] float32.
 
-    def __init__(self, inputs: int, num_actions: int, hidden: int = 64) -> None:
+    Args:
+        inputs: F.
+        num_actions: how many there are.
+        hidden: units of each layer.
+        activation: what follows each.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        num_actions: int,
+        hidden: Sequence[int] = (64, 64),
+        activation: type[nn.Module] = nn.Tanh,
+    ) -> None:
         super().__init__()
         self.lstm = None
-        self.actor_body = nn.Sequential(
-            nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh()
-        )
-        self.critic_body = nn.Sequential(
-            nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh()
-        )
-        self.critic_linear = nn.Linear(hidden, 1)
-        self.actor_linear = nn.Linear(hidden, num_actions)
+
+        def body() -> nn.Sequential:
+            sizes = pairwise((inputs, *hidden))
+            return nn.Sequential(*(layer for size in sizes for layer in (nn.Linear(*size), activation())))
+
+        self.actor_body, self.critic_body = body(), body()
+        self.critic_linear = nn.Linear(hidden[-1], 1)
+        self.actor_linear = nn.Linear(hidden[-1], num_actions)
         initialise_all(self)
 
     def features(self, observation: torch.Tensor) -> torch.Tensor:
@@ -191,9 +206,11 @@ def initialise_all(network: ActorCritic) -> None:
 
 
 def make_network(model: str, observation_shape: tuple[int, ...], num_actions: int) -> ActorCritic:
-    """The network of that name, for an observation that it takes: [F] for mlp, else [C, H, W]."""
+    """The network of that name, for an observation that it takes: [F] or [C, H, W]."""
     if model == "mlp":
         return MLP(observation_shape[0], num_actions)
+    if model == "mlp-deep":
+        return MLP(observation_shape[0], num_actions, (128, 128, 128), nn.ReLU)
     channels, height, width = observation_shape
     if model == "a3c-lstm":
         return A3Clstm(channels, num_actions)

@@ -36,7 +36,7 @@ def use_bf16(precision: str, model: str, device: str) -> bool:
     that is faster ("auto")."""
     if precision != "auto":
         return precision == "bf16"
-    if model in ("mlp", "minatar"):  # too small for it to pay
+    if model in ("mlp", "mlp-deep", "minatar"):  # too small for it to pay
         return False
     if device != "cpu":
         return bool(torch.cuda.is_bf16_supported())

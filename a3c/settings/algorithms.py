@@ -20,10 +20,12 @@ class Facts(NamedTuple):
 
 FACTS = {
     "a3c": Facts(
-        models=("a3c-lstm", "a3c-small", "a3c-ff", "nature", "minatar", "mlp"), epochs=1, fresh=True
+        models=("a3c-lstm", "a3c-small", "a3c-ff", "nature", "minatar", "mlp", "mlp-deep"),
+        epochs=1,
+        fresh=True,
     ),
     "dqn": Facts(models=("nature", "pixels", "minatar", "mlp")),
-    "ppo": Facts(models=("nature", "minatar", "mlp"), epochs=4),
+    "ppo": Facts(models=("nature", "minatar", "mlp", "mlp-deep"), epochs=4),
     "q-learning": Facts(tabular=True),
     "sarsa": Facts(tabular=True),
     "monte-carlo": Facts(tabular=True),
@@ -36,6 +38,9 @@ WITH_NETWORK = tuple(algo for algo, facts in FACTS.items() if facts.models)
 ACTOR_CRITICS = tuple(algo for algo, facts in FACTS.items() if facts.epochs)
 TABULAR = tuple(algo for algo, facts in FACTS.items() if facts.tabular)
 
+VECTOR_MODELS = ("mlp", "mlp-deep")
+"""Networks for vectors; the others take pictures."""
+
 LEAST_SIDE = {"a3c-small": 36, "a3c-ff": 36, "nature": 36, "pixels": 29, "minatar": 3}
 """Height and width in pixels that a network for pictures needs at least; a3c-lstm takes 80x80 alone."""
 
@@ -46,7 +51,7 @@ def check_observation(model: str, shape: tuple[int, ...]) -> None:
     Raises:
         ValueError: it does not, in words that fit behind "--model NAME: ".
     """
-    if model == "mlp":
+    if model in VECTOR_MODELS:
         if len(shape) != 1:
             raise ValueError(f"it takes a vector, not an observation of shape {shape}")
         return

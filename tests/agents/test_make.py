@@ -35,7 +35,7 @@ def test_every_algorithm_has_one_record():
     ("algo", "model"), [(algo, model) for algo, facts in FACTS.items() for model in facts.models]
 )
 def test_every_algorithm_takes_the_networks_it_names(algo, model):
-    spec = {"mlp": VECTOR, "a3c-lstm": SMALL_PICTURE}.get(model, PICTURE)
+    spec = {"mlp": VECTOR, "mlp-deep": VECTOR, "a3c-lstm": SMALL_PICTURE}.get(model, PICTURE)
     config = resolve({"env": "none", "algo": algo, "model": model})
     policy = make_policy(config, spec, 0, "cpu", greedy=False)
     agent = make_agent(config, spec, 0, "cpu")

@@ -183,6 +183,7 @@ def test_the_algorithm_of_a_run_and_the_mistakes_are_left_to_others(
         ("Breakout-v0", {"frame_skip": 4}, "--frame-skip 4: Breakout-v0 skips 2 to 4 frames a step itself"),
         ("ALE/Pong-v5", {"frame_skip": 2}, "--frame-skip 2: ALE/Pong-v5 skips 4 frames a step itself"),
         ("Pong-v0", {"model": "mlp"}, "--model mlp takes vectors, and Pong-v0 shows pictures"),
+        ("Pong-v0", {"model": "mlp-deep"}, "--model mlp-deep takes vectors, and Pong-v0 shows pictures"),
         ("Pong-v0", {"env_kwargs": {"game": "combat"}}, "--env-kwargs game: not a setting of Atari games"),
         ("Pong-v0", {"env_kwargs": {"obs_type": "ram"}}, "--env-kwargs obs_type: not a setting"),
         ("Pong-v0", {"env_kwargs": {"frameskip": 0}}, "frameskip=0: must be a number of frames"),

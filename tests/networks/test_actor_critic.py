@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -109,3 +110,19 @@ def test_without_its_background_a_game_looks_different_from_picture_to_picture(g
         shares.append(float(features.var(0).sum() / features.square().mean(0).sum()))
     assert shares[0] < 0.05
     assert shares[1] > 0.4
+
+
+@pytest.mark.parametrize(
+    ("model", "units", "activation"),
+    [("mlp", [64, 64], nn.Tanh), ("mlp-deep", [128, 128, 128], nn.ReLU)],
+)
+def test_networks_for_vectors(model, units, activation):
+    network = make_network(model, (22,), 4)
+    for body in (network.actor_body, network.critic_body):
+        linear, following = list(body)[::2], list(body)[1::2]
+        assert [(layer.in_features, layer.out_features) for layer in linear] == [*pairwise([22, *units])]
+        assert [type(layer) for layer in following] == [activation] * len(units)
+    output = network(torch.rand(5, 22), network.initial_state(5))
+    output.value.sum().backward()
+    assert all(parameter.grad is None for parameter in network.actor_body.parameters())  # nothing is shared
+    assert all(parameter.grad.abs().sum() > 0 for parameter in network.critic_body.parameters())

@@ -41,6 +41,7 @@ def test_words_of_flags_agree():
     ("model", "shape", "message"),
     [
         ("mlp", (3, 84, 84), "takes a vector"),
+        ("mlp-deep", (1, 6, 6), "takes a vector"),
         ("nature", (4,), "takes images"),
         ("nature", (3, 35, 90), "36 pixels"),
         ("a3c-small", (3, 90, 35), "36 pixels"),

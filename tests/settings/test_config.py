@@ -142,7 +142,10 @@ class TestMistakes:
             (["--seed", "99999999999"], "above the greatest value"),
             (["--amsgrad", "perhaps"], "not True or False"),
             (["--algo", "a2c"], "did you mean a3c?"),
-            (["--model", "resnet"], "choose from a3c-lstm, a3c-small, a3c-ff, nature, minatar, mlp, pixels"),
+            (
+                ["--model", "resnet"],
+                "choose from a3c-lstm, a3c-small, a3c-ff, nature, minatar, mlp, mlp-deep",
+            ),
             (["--gpu-ids", "0", "0"], "names a GPU twice"),
             (["--gpu-ids", "0", "-1"], "stands alone"),
             (["--gpu-ids", "0,1"], "not a whole number"),
