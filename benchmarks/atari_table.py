@@ -20,6 +20,7 @@ import json
 import statistics
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,8 @@ def results(length: str = "*") -> list[dict[str, Any]]:
 
 
 def rows(found: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """The table: a row for each training, one for a game that has none yet, and what all of a length give."""
+    """The table: a row for each training, one for a game that has none yet, and what several games of one
+    length give together."""
     lines = [["game", "seed", "steps", "mean of 30 games (deviation)", "of 30 others", "hours", *REPORTED]]
     for game in GAMES:
         reported = [_number(REPORTED[name].get(game)) for name in REPORTED]
@@ -106,7 +108,11 @@ def rows(found: Sequence[dict[str, Any]]) -> list[list[str]]:
             lines.append([game, str(one["seed"]), steps, mean, _number(one["others_mean"]), hours, *reported])
         if not there:
             lines.append([game, "-", "-", "not trained yet", "", "", *reported])
-    return lines + [_together(found, length) for length in sorted({*map(_length, found)}, key=parse_count)]
+    games = defaultdict(set)
+    for one in found:
+        games[_length(one)].add(one["env"])
+    lengths = sorted((length for length in games if len(games[length]) > 1), key=parse_count)
+    return lines + [_together(found, length) for length in lengths]
 
 
 def _length(one: dict[str, Any]) -> str:
