@@ -144,7 +144,7 @@ class TestMistakes:
             (["--algo", "a2c"], "did you mean a3c?"),
             (
                 ["--model", "resnet"],
-                "choose from a3c-lstm, a3c-small, a3c-ff, nature, minatar, mlp, mlp-deep",
+                "choose from a3c-lstm, a3c-small, a3c-ff, nature, minatar, mlp, mlp-deep, pixels",
             ),
             (["--gpu-ids", "0", "0"], "names a GPU twice"),
             (["--gpu-ids", "0", "-1"], "stands alone"),
