@@ -74,7 +74,8 @@ class TimeStep(NamedTuple):
     Three facts that are often mixed into one `done` are kept apart:
 
     - a terminal transition has `discount` 0 (game over, or a lost life while learning);
-    - a time limit has `discount` 1: the observation is the episode's own last one, to bootstrap from;
+    - a time limit has `discount` 1: the observation is the episode's own last one, to bootstrap from
+      (whether learning does is its setting, `truncation`);
     - after either end (`last`), the next step ignores its action and returns the first observation
       of a new episode, with `first` set and reward 0. A lost life alone is not an end.
 

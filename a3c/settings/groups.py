@@ -92,6 +92,12 @@ class LearnConfig:
         algos=WITH_NETWORK,
     )
     gamma: float = setting(0.99, "discount factor per step", low=0, high=1)
+    truncation: str = setting(
+        "bootstrap",
+        "what an episode cut by a time limit is to learning: bootstrap: it would go on, so what its last "
+        "observation is worth counts; end: it is over, which suits where the limit is part of the task",
+        choices=("bootstrap", "end"),
+    )
     tau: float = setting(
         1.0, "lambda of generalised advantage estimation (GAE)", low=0, high=1, algos=ACTOR_CRITICS
     )

@@ -31,13 +31,15 @@ def collect(
     stopped: Callable[[], bool] = lambda: False,
     before_step: Callable[[int], None] = lambda t: None,
     zeros: Zeros = np.zeros,
+    truncation_ends: bool = False,
 ) -> Iterator[Rollout]:
     """Yields rollouts of `length` steps, each going on where the last one ended, until `stopped()`; a
     rollout that was begun is then dropped.
 
     The caller pulls weights between two rollouts, or in `before_step`, which is told the number of the step
     in its rollout. A yielded rollout's arrays are reused by the next. Rewards are clipped to +-reward_clip
-    (0: not at all) for learning; the episodes' returns stay raw.
+    (0: not at all) for learning; the episodes' returns stay raw. With `truncation_ends` a time limit has the
+    discount of a terminal transition, 0, so nothing bootstraps from what it cut off.
 
     Raises:
         FloatingPointError: the environment gave a non-finite observation or reward.
@@ -69,6 +71,8 @@ def collect(
                 part.step()
         if reward_clip:
             np.clip(tape.rewards, -reward_clip, reward_clip, out=tape.rewards)
+        if truncation_ends:
+            tape.discounts[tape.lasts] = 0.0
         state, before, frames = join(parts), frames, sum(part.envs.frames for part in parts)
         episodes = [episode for part in parts for episode in part.envs.pop_episodes()]
         yield tape.rollout(initial_state, state, parts[0].output, episodes, frames - before)
@@ -79,6 +83,7 @@ class Tape(NamedTuple):
 
     observations: np.ndarray
     firsts: np.ndarray
+    lasts: np.ndarray  # [T, B]: the step ended an episode, as in `TimeStep`
     actions: np.ndarray
     rewards: np.ndarray
     discounts: np.ndarray
@@ -93,7 +98,8 @@ class Tape(NamedTuple):
             (length + 1, envs.size, *envs.spec.observation_shape), envs.spec.observation_dtype
         )
         numbers = (zeros(shape, np.float32) for _ in range(4))
-        return cls(observations, zeros((length + 1, envs.size), bool), zeros(shape, np.int64), *numbers)
+        firsts, lasts = zeros((length + 1, envs.size), bool), np.zeros(shape, bool)
+        return cls(observations, firsts, lasts, zeros(shape, np.int64), *numbers)
 
     def columns(self, of: slice) -> Tape:
         """Those of a part of the environments, in the same memory."""
@@ -102,7 +108,7 @@ class Tape(NamedTuple):
     def write(self, t: int, output: ActorOutput, step: TimeStep) -> None:
         """Notes what was done at step t, and what came of it but for the observations."""
         self.actions[t], self.rewards[t], self.discounts[t] = output.action, step.reward, step.discount
-        self.firsts[t + 1] = step.first
+        self.firsts[t + 1], self.lasts[t] = step.first, step.last
         if output.log_prob is not None:
             self.log_probs[t] = output.log_prob
         if output.value is not None:

@@ -82,6 +82,14 @@ def test_what_a_rollout_holds():
     assert rollout.log_probs[:, 0].tolist() == [-1, -2, -3, -1]
 
 
+@pytest.mark.parametrize("length", [2, 3, 4])  # the cut is at a rollout's end, just before it and inside
+def test_a_time_limit_can_count_as_an_end(length):
+    stream = collect(Countdown(), [Lone(Recorder(), 2)], length, 0.0, Timings(), truncation_ends=True)
+    for rollout in (next(stream), next(stream)):
+        bootstraps = (rollout.observations[1:, :, 0] != 2).astype(float)
+        assert rollout.discounts.tolist() == bootstraps.tolist()
+
+
 def test_the_next_rollout_goes_on_where_the_last_ended():
     stream = rollouts(2, clip=0.0)
     first = next(stream)

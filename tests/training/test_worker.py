@@ -64,6 +64,15 @@ def test_a_step_is_a_rollout_and_an_update(tmp_path):
     assert session.board.get(0, "heartbeat") > 0
 
 
+@pytest.mark.parametrize(("truncation", "after_it"), [("bootstrap", 1.0), ("end", 0.0)])
+def test_what_a_time_limit_is_to_learning(tmp_path, truncation, after_it):
+    _, worker = make(tmp_path, truncation=truncation, max_episode_steps=3)
+    lessons, seen = worker.agent.lessons, []
+    worker.agent.lessons = lambda rollout: seen.append(rollout.discounts.tolist()) or lessons(rollout)
+    worker.step()
+    assert seen == [[[1.0, 1.0], [1.0, 1.0], [after_it, after_it], [1.0, 1.0], [1.0, 1.0]]]
+
+
 def test_it_acts_with_the_newest_weights(tmp_path):
     session, worker = make(tmp_path, lr=0.0)
     session.memory.weights.mul_(0.5)
