@@ -153,14 +153,15 @@ def test_the_page_has_its_score(name):
 
 @pytest.mark.parametrize("name", released.released())
 def test_what_its_command_trains_is_what_it_was_trained_with(name):
+    from a3c.settings.config import from_dict
     from a3c.storage.package_format import folder, read_package
     from evaluators.sharing.release import config_of
 
     recipe = released.recipes()[name]
-    saved = read_package(folder(recipe.path), name).state
+    saved = from_dict(read_package(folder(recipe.path), name).state["config"], name)
     told = config_of(recipe)
-    assert told.run.seed == saved["config"]["run"]["seed"]
-    assert told.to_dict()["learn"] == saved["config"]["learn"]
+    assert told.run.seed == saved.run.seed
+    assert told.learn == saved.learn
 
 
 @pytest.mark.parametrize("name", released.released())
