@@ -3,10 +3,10 @@
     python -m benchmarks.levels                         # what can be reached
     python -m benchmarks.levels --agent PATH            # of a run
 
-Over `--boards` random boards (seed 1), each with 8 chances to slip spread from 0 to 2/3: the mean chance to
-win within 100 steps, computed exactly. An observation has the board but not its slip, so a player without
-memory has one policy for each board. Reached is what gradient ascent on that very chance finds, a policy for
-each board: a lower bound of the best such player. Optimum is who sees slip and clock.
+Over `--boards` random boards (of `--seed`, 1), each with 8 chances to slip spread from 0 to 2/3: the mean
+chance to win within 100 steps, computed exactly. An observation has the board but not its slip, so a player
+without memory has one policy for each board. Reached is what gradient ascent on that very chance finds, a
+policy for each board: a lower bound of the best such player. Optimum is who sees slip and clock.
 """
 
 from __future__ import annotations
@@ -109,9 +109,10 @@ def main() -> None:
     )
     parser.add_argument("--agent", help="a run, checkpoint or package")
     parser.add_argument("--boards", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    random = np.random.default_rng(1)
+    random = np.random.default_rng(options.seed)
     levels = [random_level(random) for _ in range(options.boards)]
     boards = Boards(levels)
     optimum = float(np.mean([boards.optimum(slip) for slip in SLIPS]))
