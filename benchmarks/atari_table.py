@@ -187,7 +187,7 @@ def main() -> int:
             if left <= 0:
                 return 0
             # 0 is no limit, and is said, for an earlier part of the run may have had one.
-            limit = f"{left:.0f}" if left < float("inf") else "0"
+            limit = f"{max(left, 1):.0f}" if left < float("inf") else "0"
             flags = [*flags_of(game, seed, options.max_steps), "--max-time", limit, *options.flags]
             train_on(run_dir, flags)
             if not is_finished(run_dir):

@@ -100,6 +100,15 @@ def test_time_that_is_over_leaves_the_rest_for_another_day(kept, monkeypatch):
     assert not (kept / "runs").exists()
 
 
+def test_the_limit_of_a_part_ends_with_it(kept, monkeypatch):
+    seen = []
+    monkeypatch.setattr(atari_table, "train_on", lambda run_dir, flags: seen.append(flags))
+    one = ["--runs", kept / "runs", "--games", "Pong", "--seeds", 1]
+    for part in (["--stop-after", "1m"], []):
+        assert run_it(monkeypatch, *one, *part) == 1  # nothing was trained
+    assert [flags[flags.index("--max-time") + 1] for flags in seen] == ["60", "0"]
+
+
 def test_an_unfinished_run_is_gone_on_with(tmp_path, monkeypatch):
     run = write_run(tmp_path / "Pong-1", (10, 1, 1.0, 0), (1000, 9, 1.0, 0))
     (run / "status.json").write_text(json.dumps({"state": "finished", "steps": 500}))  # by --max-time
