@@ -186,10 +186,8 @@ def main() -> int:
             left = until - time.monotonic()
             if left <= 0:
                 return 0
-            # 0 is no limit, and is said, for an earlier part of the run may have had one.
-            limit = f"{max(left, 1):.0f}" if left < float("inf") else "0"
-            flags = [*flags_of(game, seed, options.max_steps), "--max-time", limit, *options.flags]
-            train_on(run_dir, flags)
+            limit = ["--max-time", f"{max(left, 1):.0f}"] if left < float("inf") else []
+            train_on(run_dir, [*flags_of(game, seed, options.max_steps), *limit, *options.flags])
             if not is_finished(run_dir):
                 print(f"{run_dir} is not finished: {(run_dir / STATUS).name} says how far it is")
                 return 1

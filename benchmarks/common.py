@@ -85,11 +85,12 @@ def is_finished(run_dir: Path) -> bool:
 
 
 def train_on(run_dir: Path, flags: Sequence[str], quiet: bool = True) -> None:
-    """Trains in `run_dir` with run.py, goes on with what is there, and leaves a finished run alone. Ctrl-C
-    reaches run.py too: it is waited for until it has saved. Raises CalledProcessError."""
+    """Trains in `run_dir` with run.py, goes on with what is there, and leaves a finished run alone. A limit
+    of time holds for this part only: the run's settings would keep that of its last part. Ctrl-C reaches
+    run.py too: it is waited for until it has saved. Raises CalledProcessError."""
     if is_finished(run_dir):
         return
-    command = [sys.executable, str(ROOT / "run.py"), *flags, "--run-dir", str(run_dir)]
+    command = [sys.executable, str(ROOT / "run.py"), "--max-time", "0", *flags, "--run-dir", str(run_dir)]
     command += ["--load"] if (run_dir / CONFIG).exists() else []
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL if quiet else None)
     try:

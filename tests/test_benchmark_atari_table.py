@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from a3c.settings.flags import Parser, add_settings, given_settings
 from a3c.settings.presets import presets
 from benchmarks import atari_table, common
 
@@ -100,18 +101,9 @@ def test_time_that_is_over_leaves_the_rest_for_another_day(kept, monkeypatch):
     assert not (kept / "runs").exists()
 
 
-def test_the_limit_of_a_part_ends_with_it(kept, monkeypatch):
-    seen = []
-    monkeypatch.setattr(atari_table, "train_on", lambda run_dir, flags: seen.append(flags))
-    one = ["--runs", kept / "runs", "--games", "Pong", "--seeds", 1]
-    for part in (["--stop-after", "1m"], []):
-        assert run_it(monkeypatch, *one, *part) == 1  # nothing was trained
-    assert [flags[flags.index("--max-time") + 1] for flags in seen] == ["60", "0"]
-
-
-def test_an_unfinished_run_is_gone_on_with(tmp_path, monkeypatch):
-    run = write_run(tmp_path / "Pong-1", (10, 1, 1.0, 0), (1000, 9, 1.0, 0))
-    (run / "status.json").write_text(json.dumps({"state": "finished", "steps": 500}))  # by --max-time
+@pytest.fixture
+def commands(monkeypatch):
+    """What is started, in place of starting it."""
     seen = []
 
     class Process:
@@ -124,7 +116,23 @@ def test_an_unfinished_run_is_gone_on_with(tmp_path, monkeypatch):
             return 0
 
     monkeypatch.setattr(common.subprocess, "Popen", Process)
+    return seen
+
+
+def test_the_limit_of_a_part_ends_with_it(kept, monkeypatch, commands):
+    one = ["--runs", kept / "runs", "--games", "Pong", "--seeds", 1]
+    for part in (["--stop-after", "1m"], []):
+        assert run_it(monkeypatch, *one, *part) == 1  # nothing was trained
+    parser = Parser("a3c run", "")
+    add_settings(parser)
+    given = [given_settings(parser.parse(command[2:])) for command in commands]
+    assert [settings["max_time"] for settings in given] == ["60", "0"]
+
+
+def test_an_unfinished_run_is_gone_on_with(tmp_path, commands):
+    run = write_run(tmp_path / "Pong-1", (10, 1, 1.0, 0), (1000, 9, 1.0, 0))
+    (run / "status.json").write_text(json.dumps({"state": "finished", "steps": 500}))  # by --max-time
     common.train_on(run, atari_table.flags_of("Pong", 1, 1000))
     common.train_on(tmp_path / "Qbert-1", atari_table.flags_of("Qbert", 1, 1000))
-    assert seen[0][-3:] == ["--run-dir", str(run), "--load"]
-    assert "--load" not in seen[1]
+    assert commands[0][-3:] == ["--run-dir", str(run), "--load"]
+    assert "--load" not in commands[1]

@@ -135,7 +135,7 @@ class Worker:
             lambda: self._board.stop != 0,
             self._renew,
             partial(host_array, torch.device(device)),
-            config.learn.truncation == "end",
+            truncation_ends=config.learn.truncation == "end",
         )
         self._versions: list[int] = []  # of the weights of the present rollout
 
